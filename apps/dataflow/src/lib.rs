@@ -1,0 +1,1 @@
+//! Trades to candles to the SQL store, and pushes on WebSocket.

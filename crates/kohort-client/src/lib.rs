@@ -1,0 +1,1 @@
+//! A Kafka client in Rust: producer, consumer with groups, admin.

@@ -1,0 +1,1 @@
+//! The encodings inside JoinGroup's metadata and SyncGroup's assignment.

@@ -1,0 +1,1 @@
+//! Consumers x Processors: ordered lanes, watermark commits, retry and dead letters.

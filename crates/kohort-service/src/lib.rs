@@ -1,0 +1,1 @@
+//! What every service shares: configuration and its errors, logs, signals.

@@ -1,0 +1,1 @@
+//! The simulation: members and a coordinator in one thread under seeded faults.

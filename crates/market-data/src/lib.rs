@@ -1,0 +1,1 @@
+//! Trades, candles and their algebra, intervals: pure.

@@ -1,0 +1,1 @@
+//! Where candles and positions are kept.

@@ -1,0 +1,3 @@
+//! What is more than cargo.
+
+fn main() {}
