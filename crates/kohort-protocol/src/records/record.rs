@@ -210,7 +210,7 @@ impl<'b> Headers<'b> {
 
     /// The value of the last header with this key, as Kafka's `lastHeader`; a null value reads as `Some(None)`.
     #[must_use]
-    pub fn last(&self, key: &str) -> Option<Option<&'b [u8]>> {
+    pub fn last_value(&self, key: &str) -> Option<Option<&'b [u8]>> {
         self.filter(|(k, _)| *k == key.as_bytes()).last().map(|(_, value)| value)
     }
 

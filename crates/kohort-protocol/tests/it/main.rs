@@ -1,0 +1,4 @@
+//! The crate seen from outside.
+
+mod batches;
+mod fixtures;
