@@ -6,6 +6,14 @@
 
 use core::time::Duration;
 
+mod admin;
+
+pub use admin::{
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup,
+    DescribedMember, ListGroupsRequest, ListGroupsResponse, ListedGroup, OffsetDeleteRequest,
+    OffsetDeleteResponse,
+};
+
 /// An offset in a partition. Kafka does not check what is committed: it may be negative.
 pub type Offset = i64;
 
