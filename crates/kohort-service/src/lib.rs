@@ -1,1 +1,21 @@
-//! What every service shares: configuration and its errors, logs, signals.
+//! What every service shares: configuration and its errors, logs, metrics, signals.
+//!
+//! It refuses to know what a service does, what Kafka is beyond the words of a `Kq` block, and what a trade is.
+//!
+//! | topic | where |
+//! |---|---|
+//! | a service's YAML file, with places, defaults and "did you mean" | [`config`] |
+//! | what a person is told when something cannot start | [`complaint`] |
+//! | log lines on stderr | [`log`] |
+//! | counters and gauges as Prometheus text | [`metrics`] |
+//! | Ctrl-C and SIGTERM as a future | [`shutdown`] |
+
+pub mod complaint;
+pub mod config;
+pub mod log;
+pub mod metrics;
+pub mod shutdown;
+
+pub use complaint::Complaint;
+pub use config::{Kq, Order, ServiceFile, StartOffset};
+pub use shutdown::Shutdown;
