@@ -1,0 +1,162 @@
+//! The same meaning by way of `serde_json`: slower, complete, and the oracle of the scanner.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer as _, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Element, Fields, Undecodable, Value};
+use crate::decimal::Decimal;
+use crate::{Place, Rejection};
+
+/// Decodes a whole message, handing out the elements from index `from` on.
+#[cold]
+pub(super) fn decode(
+    value: &[u8],
+    place: Place,
+    from: u32,
+    sink: &mut impl FnMut(u32, Element<'_>),
+) -> Result<(), Undecodable> {
+    // Bytes that are no text spoil only the strings that they stand in.
+    let text = String::from_utf8_lossy(value);
+    let elements = match elements(&text) {
+        Ok(elements) => elements,
+        Err(error) => {
+            let Some(quoted) = quote_nan(&text) else { return Err(refusal(&text, &error)) };
+            let elements = self::elements(&quoted).map_err(|error| refusal(&text, &error))?;
+            hand_out(&elements, place, from, sink);
+            return Ok(());
+        }
+    };
+    hand_out(&elements, place, from, sink);
+    Ok(())
+}
+
+fn elements(text: &str) -> Result<Vec<&RawValue>, serde_json::Error> {
+    // A null is what Go writes for an empty list.
+    if text.trim() == "null" {
+        return Ok(Vec::new());
+    }
+    serde_json::from_str(text)
+}
+
+fn hand_out(elements: &[&RawValue], place: Place, from: u32, sink: &mut impl FnMut(u32, Element<'_>)) {
+    for (index, element) in (0u32..).zip(elements).skip(from as usize) {
+        let mut owned = Vec::new();
+        match members(element) {
+            Some(members) => {
+                let fields = fields(&members, &mut owned);
+                fields.judge(place, index, |element| sink(index, element));
+            }
+            None => sink(index, Element::Rejected(Rejection::NotAnObject)),
+        }
+    }
+}
+
+/// Says what is wrong: with the JSON, or with what it is.
+fn refusal(text: &str, error: &serde_json::Error) -> Undecodable {
+    if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
+        return Undecodable::NotAnArray;
+    }
+    Undecodable::Broken(error.to_string())
+}
+
+/// The members of an object, in order; `None` if it is none.
+fn members(element: &RawValue) -> Option<Vec<(String, &RawValue)>> {
+    struct Members;
+    impl<'de> Visitor<'de> for Members {
+        type Value = Vec<(String, &'de RawValue)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a trade object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut members = Vec::new();
+            while let Some(member) = map.next_entry()? {
+                members.push(member);
+            }
+            Ok(members)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
+            Err(A::Error::custom("an array"))
+        }
+    }
+    serde_json::Deserializer::from_str(element.get()).deserialize_map(Members).ok()
+}
+
+/// Finds our fields among the members. Strings with escapes are unescaped into `owned` first.
+fn fields<'a>(members: &[(String, &'a RawValue)], owned: &'a mut Vec<Option<String>>) -> Fields<'a> {
+    owned.extend(members.iter().map(|(_, value)| {
+        let text = value.get();
+        let escaped = text.starts_with('"') && text.contains('\\');
+        // A lone surrogate is no text; the replacement character says so to the judge.
+        escaped.then(|| serde_json::from_str(text).unwrap_or_else(|_| String::from('\u{fffd}')))
+    }));
+    let owned: &'a [Option<String>] = owned;
+    let mut fields = Fields::default();
+    for ((name, value), owned) in members.iter().zip(owned) {
+        if let Some(field) = fields.named(name.as_bytes()) {
+            *field = read(value, owned.as_deref());
+        }
+    }
+    fields
+}
+
+fn read<'a>(value: &'a RawValue, unescaped: Option<&'a str>) -> Value<'a> {
+    if let Some(text) = unescaped {
+        return Value::Text(text.as_bytes());
+    }
+    let text = value.get();
+    match text.as_bytes() {
+        [b'"', inner @ .., b'"'] => Value::Text(inner),
+        b"null" => Value::Zero,
+        b"true" => Value::Bool(true),
+        b"false" => Value::Bool(false),
+        [b'{' | b'[', ..] => Value::Other,
+        number => Value::Number(Decimal::parse(number)),
+    }
+}
+
+/// Puts quotes around the literals that are not JSON but that Python writes: `NaN`, `Infinity`, `-Infinity`. `None` if there
+/// are none.
+fn quote_nan(text: &str) -> Option<Cow<'_, str>> {
+    let mut out = String::new();
+    let mut copied = 0;
+    let mut at = 0;
+    let bytes = text.as_bytes();
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                at += 1;
+                while at < bytes.len() && bytes[at] != b'"' {
+                    at += if bytes[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            b'N' | b'I' | b'-' => {
+                let found = ["NaN", "-Infinity", "Infinity"]
+                    .into_iter()
+                    .find(|word| bytes[at..].starts_with(word.as_bytes()));
+                let Some(word) = found else {
+                    at += 1;
+                    continue;
+                };
+                out.push_str(&text[copied..at]);
+                out.push('"');
+                out.push_str(word);
+                out.push('"');
+                at += word.len();
+                copied = at;
+            }
+            _ => at += 1,
+        }
+    }
+    if copied == 0 {
+        return None;
+    }
+    out.push_str(&text[copied..]);
+    Some(Cow::Owned(out))
+}

@@ -1,0 +1,293 @@
+//! The scanner for our one schema: one pass, nothing allocated, nothing unescaped.
+//!
+//! It accepts what JSON accepts and gives up, never guesses, where it cannot lend a value in place; `fallback` then decides.
+//! What it skips it still checks, byte for byte as `serde_json` does, so that a broken message is broken for both.
+
+use super::{Element, Fields, Value};
+use crate::Place;
+use crate::decimal::Decimal;
+
+/// Nesting that the scanner follows; deeper values are left to the fallback.
+const DEPTH_MAX: u32 = 32;
+
+/// The scanner gives up: broken, or not for it.
+struct GiveUp;
+
+/// Decodes a whole message. `Err(n)`: it gave up after `n` elements were handed out.
+pub(super) fn decode(value: &[u8], place: Place, sink: &mut impl FnMut(u32, Element<'_>)) -> Result<(), u32> {
+    let mut scanner = Scanner { bytes: value, at: 0 };
+    let mut index = 0u32;
+    let whole = scanner.array(|scanner| {
+        match scanner.peek() {
+            Some(b'{') => {
+                let fields = scanner.trade()?;
+                fields.judge(place, index, |element| sink(index, element));
+            }
+            _ => {
+                scanner.skip(DEPTH_MAX)?;
+                sink(index, Element::Rejected(crate::Rejection::NotAnObject));
+            }
+        }
+        index += 1;
+        Ok(())
+    });
+    // Only then is it known that nothing follows the array.
+    match whole {
+        Ok(()) => {
+            scanner.space();
+            if scanner.at == value.len() { Ok(()) } else { Err(index) }
+        }
+        Err(GiveUp) => Err(index),
+    }
+}
+
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    #[inline]
+    fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    #[inline]
+    fn expect(&mut self, byte: u8) -> Result<(), GiveUp> {
+        if self.peek() == Some(byte) {
+            self.at += 1;
+            return Ok(());
+        }
+        Err(GiveUp)
+    }
+
+    /// `[` elements `]`, each read by `element`.
+    #[inline]
+    fn array(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), GiveUp>) -> Result<(), GiveUp> {
+        self.space();
+        self.expect(b'[')?;
+        self.space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.space();
+            element(self)?;
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(GiveUp),
+            }
+        }
+    }
+
+    /// `{` members `}`, each value read by `member`, which gets the key.
+    #[inline]
+    fn object(
+        &mut self,
+        mut member: impl FnMut(&mut Self, &'a [u8]) -> Result<(), GiveUp>,
+    ) -> Result<(), GiveUp> {
+        self.expect(b'{')?;
+        self.space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.space();
+            let key = self.plain_string()?;
+            self.space();
+            self.expect(b':')?;
+            self.space();
+            member(self, key)?;
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(GiveUp),
+            }
+        }
+    }
+
+    /// The fields of one trade.
+    #[inline]
+    fn trade(&mut self) -> Result<Fields<'a>, GiveUp> {
+        let mut fields = Fields::default();
+        self.object(|scanner, key| match fields.named(key) {
+            Some(field) => {
+                *field = scanner.value()?;
+                Ok(())
+            }
+            None => scanner.skip(DEPTH_MAX),
+        })?;
+        Ok(fields)
+    }
+
+    /// A value that we read.
+    #[inline]
+    fn value(&mut self) -> Result<Value<'a>, GiveUp> {
+        match self.peek() {
+            Some(b'"') => self.plain_string().map(Value::Text),
+            Some(b'-' | b'0'..=b'9') => {
+                let (number, used) = Decimal::scan(&self.bytes[self.at..]).ok_or(GiveUp)?;
+                self.at += used;
+                Ok(Value::Number(number))
+            }
+            Some(b't') => self.literal(b"true").map(|()| Value::Bool(true)),
+            Some(b'f') => self.literal(b"false").map(|()| Value::Bool(false)),
+            Some(b'n') => self.literal(b"null").map(|()| Value::Zero),
+            _ => self.skip(DEPTH_MAX).map(|()| Value::Other),
+        }
+    }
+
+    /// A string whose bytes can be lent as they stand.
+    #[inline]
+    fn plain_string(&mut self) -> Result<&'a [u8], GiveUp> {
+        self.expect(b'"')?;
+        let start = self.at;
+        self.at = special(self.bytes, start);
+        let text = &self.bytes[start..self.at];
+        self.expect(b'"')?;
+        Ok(text)
+    }
+
+    /// A value that nobody reads; checked all the same.
+    fn skip(&mut self, depth: u32) -> Result<(), GiveUp> {
+        match self.peek() {
+            Some(b'"') => self.skip_string(),
+            Some(b'-' | b'0'..=b'9') => self.skip_number(),
+            Some(b't') => self.literal(b"true"),
+            Some(b'f') => self.literal(b"false"),
+            Some(b'n') => self.literal(b"null"),
+            Some(b'{') if depth > 0 => self.skip_object(depth - 1),
+            Some(b'[') if depth > 0 => self.array(|scanner| scanner.skip(depth - 1)),
+            _ => Err(GiveUp),
+        }
+    }
+
+    fn skip_object(&mut self, depth: u32) -> Result<(), GiveUp> {
+        self.object(|scanner, _| scanner.skip(depth))
+    }
+
+    #[inline]
+    fn skip_string(&mut self) -> Result<(), GiveUp> {
+        self.at += 1;
+        loop {
+            self.at = special(self.bytes, self.at);
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.escape()?,
+                _ => return Err(GiveUp),
+            }
+        }
+    }
+
+    #[cold]
+    fn escape(&mut self) -> Result<(), GiveUp> {
+        match self.bytes.get(self.at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
+            Some(b'u') => {
+                let hex = self.bytes.get(self.at + 2..self.at + 6).ok_or(GiveUp)?;
+                if !hex.iter().all(u8::is_ascii_hexdigit) {
+                    return Err(GiveUp);
+                }
+                self.at += 6;
+            }
+            _ => return Err(GiveUp),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn digits(&mut self) -> usize {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+        self.at - start
+    }
+
+    #[inline]
+    fn skip_number(&mut self) -> Result<(), GiveUp> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        let first = self.peek();
+        let integer = self.digits();
+        if integer == 0 || (integer > 1 && first == Some(b'0')) {
+            return Err(GiveUp);
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            if self.digits() == 0 {
+                return Err(GiveUp);
+            }
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            if self.digits() == 0 {
+                return Err(GiveUp);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn literal(&mut self, word: &[u8]) -> Result<(), GiveUp> {
+        if self.bytes[self.at..].starts_with(word) {
+            self.at += word.len();
+            return Ok(());
+        }
+        Err(GiveUp)
+    }
+}
+
+/// Where the first byte at or after `at` is that ends or interrupts a string: a quote, a backslash, a control character, or
+/// the end of the bytes. Eight bytes at a time.
+#[inline]
+fn special(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGH: u64 = ONES * 0x80;
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        let quote = word ^ (ONES * u64::from(b'"'));
+        let slash = word ^ (ONES * u64::from(b'\\'));
+        // The classic zero-byte test; a borrow can only raise a false hit above a true one, and the lowest hit is taken.
+        let hit = (quote.wrapping_sub(ONES) & !quote)
+            | (slash.wrapping_sub(ONES) & !slash)
+            | (word.wrapping_sub(ONES * 0x20) & !word);
+        let hit = hit & HIGH;
+        if hit != 0 {
+            return at + (hit.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while let Some(byte) = bytes.get(at) {
+        if matches!(byte, b'"' | b'\\' | 0..0x20) {
+            break;
+        }
+        at += 1;
+    }
+    at
+}

@@ -1,0 +1,158 @@
+//! A price: kept as written, compared exactly, never added.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::decimal::{BadNumber, DIGITS_MAX, Decimal, INTEGER_DIGITS_MAX};
+
+/// The smallest magnitude that is kept: a float64 goes down to 5e-324.
+const MAGNITUDE_MIN: i32 = -340;
+
+/// A positive decimal number with up to 38 significant digits, `0.MANTISSA x 10^magnitude`.
+///
+/// The mantissa is aligned to the left (38 digits, the first is not zero), so the order of the two fields is the order of
+/// the numbers, and two texts of one number (`5.80`, `5.8`, `58e-1`) are one value.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Price {
+    magnitude: i16,
+    // Two halves instead of a u128: alignment to 8 keeps a candle smaller. The high half comes first, for the order.
+    high: u64,
+    low: u64,
+}
+
+/// 10^0 ..= 10^38.
+const POWERS: [u128; 39] = {
+    let mut powers = [1u128; 39];
+    let mut i = 1;
+    while i < 39 {
+        powers[i] = powers[i - 1] * 10;
+        i += 1;
+    }
+    powers
+};
+
+impl Price {
+    /// A price for a candle without trades; nothing reads it.
+    pub(crate) const NONE: Price = Price { magnitude: 0, high: 0, low: 0 };
+
+    /// Takes a number as it was read. `Ok(None)` for zero, which is no price.
+    #[inline]
+    pub(crate) fn from_decimal(number: Decimal) -> Result<Option<Price>, BadNumber> {
+        if number.mantissa == 0 {
+            return Ok(None);
+        }
+        if number.negative {
+            return Err(BadNumber::Negative);
+        }
+        let magnitude = number.digits.cast_signed() + number.exponent;
+        if magnitude > INTEGER_DIGITS_MAX {
+            return Err(BadNumber::TooLarge);
+        }
+        if magnitude < MAGNITUDE_MIN {
+            return Err(BadNumber::TooFine);
+        }
+        let mantissa = number.mantissa * POWERS[(DIGITS_MAX - number.digits) as usize];
+        // Both casts are within bounds: the magnitude was just checked, and the halves are cut to 64 bits.
+        Ok(Some(Price { magnitude: magnitude as i16, high: (mantissa >> 64) as u64, low: mantissa as u64 }))
+    }
+
+    fn mantissa(self) -> u128 {
+        u128::from(self.high) << 64 | u128::from(self.low)
+    }
+
+    /// Writes the price in the reference's form: no exponent, no zeros that say nothing.
+    pub fn write_to(self, out: &mut String) {
+        if self.mantissa() == 0 {
+            out.push('0');
+            return;
+        }
+        let text = format!("{:038}", self.mantissa());
+        let digits = text.trim_end_matches('0');
+        let magnitude = i32::from(self.magnitude);
+        if magnitude <= 0 {
+            out.push_str("0.");
+            out.extend(std::iter::repeat_n('0', magnitude.unsigned_abs() as usize));
+            out.push_str(digits);
+        } else if digits.len() <= magnitude as usize {
+            out.push_str(digits);
+            out.extend(std::iter::repeat_n('0', magnitude as usize - digits.len()));
+        } else {
+            let (integer, fraction) = digits.split_at(magnitude as usize);
+            out.push_str(integer);
+            out.push('.');
+            out.push_str(fraction);
+        }
+    }
+
+    /// The nearest float64, for charts and ratios on a page; nothing that is stored is made from it.
+    pub fn to_f64(self) -> f64 {
+        self.to_string().parse().unwrap_or(0.0)
+    }
+}
+
+impl FromStr for Price {
+    type Err = BadNumber;
+
+    /// Reads a price; zero is `NotANumber` here, because it is no price.
+    fn from_str(text: &str) -> Result<Price, BadNumber> {
+        Price::from_decimal(Decimal::parse(text.as_bytes())?)?.ok_or(BadNumber::NotANumber)
+    }
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = String::with_capacity(48);
+        self.write_to(&mut out);
+        f.write_str(&out)
+    }
+}
+
+impl fmt::Debug for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn price(text: &str) -> Price {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_price_is_written_without_exponent_and_without_idle_zeros() {
+        for (from, to) in [
+            ("5.80", "5.8"),
+            ("61839.0", "61839"),
+            ("1e-9", "0.000000001"),
+            ("100", "100"),
+            ("1.1884193617721735e-08", "0.000000011884193617721735"),
+            ("12e3", "12000"),
+            ("99999999999999999999999999999999999", "99999999999999999999999999999999999"),
+            ("4.9e-324", &format!("0.{}49", "0".repeat(323))),
+        ] {
+            assert_eq!(price(from).to_string(), to);
+            assert_eq!(price(to), price(from));
+        }
+    }
+
+    #[test]
+    fn prices_are_compared_as_numbers_and_not_as_floats() {
+        assert!(price("0.30000000000000000001") > price("0.3"));
+        assert!(price("9.99") < price("10"));
+        assert!(price("1e-10") < price("1.1e-10"));
+        assert_eq!(price("1.50"), price("15e-1"));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused_with_its_reason() {
+        assert_eq!("1e400".parse::<Price>(), Err(BadNumber::TooLarge));
+        assert_eq!("1e35".parse::<Price>(), Err(BadNumber::TooLarge));
+        assert_eq!("-1".parse::<Price>(), Err(BadNumber::Negative));
+        assert_eq!("1e-400".parse::<Price>(), Err(BadNumber::TooFine));
+        assert_eq!("NaN".parse::<Price>(), Err(BadNumber::NotANumber));
+        assert_eq!(Price::from_decimal(Decimal::parse(b"0.000").unwrap()), Ok(None));
+    }
+}
