@@ -1,3 +1,89 @@
-//! The one binary.
+//! The one binary: the broker, the services and their tools, one command a file.
+//!
+//! A command is a module with `Args` (its flags, for clap) and `run(args)`; this file only chooses. What a command may
+//! answer is an [`Outcome`] or an error, and here they become exit codes: 0 = done, 1 = ran and found something, 2 = wrong
+//! use or bad configuration (a [`Complaint`]), 3 = it failed. Results go to stdout, everything else to stderr.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use kohort_service::Complaint;
+
+mod feed;
+mod groups;
+mod output;
+mod progress;
+mod replay;
+mod topics;
+
+/// What a command that ran to its end says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Done, nothing to complain of: exit 0.
+    Done,
+    /// It ran and found a difference or a finding: exit 1.
+    Finding,
+}
+
+/// It failed: neither wrong use nor a finding.
+const FAILED: u8 = 3;
+
+/// Kafka consumer groups from the ground up, and the real-time trade platform that runs on them.
+#[derive(Debug, Parser)]
+#[command(name = "kohort", version, max_term_width = 110, after_help = EXAMPLES, propagate_version = true)]
+struct Cli {
+    /// How much is logged on stderr: error, warn, info, debug, trace, or filters as in RUST_LOG
+    #[arg(long, global = true, default_value = "info", value_name = "LEVEL")]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  kohort replay trades.jsonl.zst --topic t     trade files into a topic
+  kohort topics list                           what a broker holds
+  kohort groups describe G                     who owns which partition, and the lag
+";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Replay(replay::Args),
+    Topics(topics::Args),
+    Groups(groups::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    kohort_service::log::init(&cli.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the operating system gives no threads or event queue: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Finding) => ExitCode::from(1),
+        Err(error) => fail(&error),
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Replay(args) => replay::run(args).await,
+        Command::Topics(args) => topics::run(args).await,
+        Command::Groups(args) => groups::run(args).await,
+    }
+}
+
+/// One message on stderr, and the code that says which kind of failure it was.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    if let Some(complaint) = error.downcast_ref::<Complaint>() {
+        eprintln!("{complaint}");
+        return ExitCode::from(2);
+    }
+    eprintln!("error: {error:#}");
+    ExitCode::from(FAILED)
+}
