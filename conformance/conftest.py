@@ -1,0 +1,81 @@
+"""The scenarios run against any server: KOHORT_TEST_BOOTSTRAP, or our broker, started here.
+
+A server must have group.initial.rebalance.delay.ms=0 and group.min.session.timeout.ms=100, so that a session is short
+enough to be waited for, and group.max.size=5.
+"""
+import os
+import pathlib
+import subprocess
+import tempfile
+import time
+import uuid
+
+import pytest
+from wire import Conn
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SETTINGS = ["group.initial.rebalance.delay.ms=0", "group.min.session.timeout.ms=100", "group.max.size=5"]
+
+
+@pytest.fixture(scope="session")
+def bootstrap():
+    if given := os.environ.get("KOHORT_TEST_BOOTSTRAP"):
+        yield given
+        return
+    binary = pathlib.Path(os.environ.get("KOHORT_BIN", ROOT / "target/release/kohort"))
+    assert binary.exists(), f"`{binary}` does not exist: build it with `cargo build --release` or set KOHORT_BIN"
+    with tempfile.TemporaryDirectory(prefix="kohort-conformance-") as data:
+        args = [str(binary), "broker", "--data", data, "--listen", "127.0.0.1:0"]
+        for s in SETTINGS + os.environ.get("KOHORT_SET", "").split():
+            args += ["--set", s]
+        process = subprocess.Popen(args, stdout=subprocess.PIPE, text=True)
+        line = process.stdout.readline()
+        assert line.startswith("broker listening on "), line
+        yield line.split()[-1]
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ready(bootstrap):
+    """Kafka makes __consumer_offsets at the first look-up and says 15 until it is there."""
+    c, end = Conn(bootstrap), time.monotonic() + 30
+    while c.call("FindCoordinator", 1, key="warm", key_type=0)["error_code"] != 0:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    while c.call("OffsetFetch", 6, group_id="warm", topics=[])["error_code"] != 0:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    c.close()
+
+
+@pytest.fixture
+def connect(bootstrap):
+    made = []
+
+    def make(client_id="wire"):
+        made.append(Conn(bootstrap, client_id))
+        return made[-1]
+
+    yield make
+    for c in made:
+        c.close()
+
+
+@pytest.fixture
+def group():
+    return f"g-{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def topic(connect):
+    """A topic with four partitions."""
+    name, c = f"t-{uuid.uuid4().hex[:10]}", connect()
+    made = c.call("CreateTopics", 4, topics=[dict(name=name, num_partitions=4, replication_factor=1, assignments=[], configs=[])],
+                  timeout_ms=10000, validate_only=False)
+    assert made["topics"][0]["error_code"] == 0, made
+    end = time.monotonic() + 10
+    while len(c.call("Metadata", 5, topics=[dict(name=name)], allow_auto_topic_creation=False)["topics"][0]["partitions"]) != 4:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return name

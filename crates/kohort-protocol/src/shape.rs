@@ -1,0 +1,248 @@
+//! What each request looks like: enough of Kafka's schemas to walk a body without decoding it.
+//!
+//! The message codec trusts the lengths that it reads: an array that claims two billion elements would be allocated before its
+//! first element is missed. So a body from outside is walked first: every length must fit into the bytes that are there. The
+//! walk also is the table of what we speak: an API or a version that is not here is not spoken.
+//!
+//! Source: Apache Kafka's message schemas (`clients/src/main/resources/common/message/*.json`), the facts of layout only.
+
+/// One API's request.
+#[derive(Debug)]
+pub struct Shape {
+    /// Kafka's API key.
+    pub key: i16,
+    /// Kafka's name.
+    pub name: &'static str,
+    /// The oldest version that the codec speaks.
+    pub min: i16,
+    /// The newest version that the codec speaks.
+    pub max: i16,
+    /// The first flexible version (KIP-482).
+    pub flexible: i16,
+    fields: &'static [Field],
+}
+
+/// First version, last version, what it is. Tagged fields are skipped as a whole and stand nowhere.
+#[derive(Debug)]
+struct Field(i16, i16, Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// So many bytes.
+    Fixed(usize),
+    /// A string, nullable or not.
+    Text,
+    /// Bytes or records, nullable or not.
+    Bytes,
+    /// An array, nullable or not; of structs (which end with tags in flexible versions) or not.
+    Array(&'static [Field], bool),
+}
+
+use Kind::{Array, Bytes, Fixed, Text};
+
+/// No last version.
+const ALL: i16 = i16::MAX;
+/// Never flexible.
+const NEVER: i16 = i16::MAX;
+
+/// Why a body cannot be a request of its API and version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShapeError {
+    /// It ends before its fields do, or a length points beyond its end.
+    #[error("the body ends before the fields of `{api}` version {version} do")]
+    Short {
+        /// Kafka's name of the API.
+        api: &'static str,
+        /// The version asked for.
+        version: i16,
+    },
+    /// A length that no length can be.
+    #[error("a length in the body of `{api}` version {version} is negative")]
+    NegativeLength {
+        /// Kafka's name of the API.
+        api: &'static str,
+        /// The version asked for.
+        version: i16,
+    },
+}
+
+impl Shape {
+    /// The API with this key.
+    #[must_use]
+    pub fn of(key: i16) -> Option<&'static Self> {
+        SHAPES.iter().find(|s| s.key == key)
+    }
+
+    /// Every API in the table, by key.
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        SHAPES.iter()
+    }
+
+    /// Whether `version` has compact lengths and tagged fields.
+    #[must_use]
+    pub const fn is_flexible(&self, version: i16) -> bool {
+        version >= self.flexible
+    }
+
+    /// Walks `body`; bytes after the last field are allowed, as in Kafka.
+    ///
+    /// # Errors
+    /// When a length does not fit into what is there.
+    pub fn check(&self, version: i16, body: &[u8]) -> Result<(), ShapeError> {
+        let mut walk = Walk { left: body, version, flexible: self.is_flexible(version) };
+        walk.fields(self.fields, true).map_err(|e| match e {
+            Bad::Short => ShapeError::Short { api: self.name, version },
+            Bad::Negative => ShapeError::NegativeLength { api: self.name, version },
+        })
+    }
+}
+
+enum Bad {
+    Short,
+    Negative,
+}
+
+struct Walk<'a> {
+    left: &'a [u8],
+    version: i16,
+    flexible: bool,
+}
+
+impl Walk<'_> {
+    fn skip(&mut self, n: usize) -> Result<(), Bad> {
+        self.left = self.left.get(n..).ok_or(Bad::Short)?;
+        Ok(())
+    }
+
+    fn uvarint(&mut self) -> Result<usize, Bad> {
+        let mut v = 0u32;
+        for shift in (0..35).step_by(7) {
+            let b = *self.left.first().ok_or(Bad::Short)?;
+            self.skip(1)?;
+            v |= u32::from(b & 0x7f).checked_shl(shift).unwrap_or(0);
+            if b < 0x80 {
+                return usize::try_from(v).map_err(|_| Bad::Short);
+            }
+        }
+        Err(Bad::Negative)
+    }
+
+    /// A length; null counts as none.
+    fn length(&mut self, bytes: usize) -> Result<usize, Bad> {
+        if self.flexible {
+            return Ok(self.uvarint()?.saturating_sub(1));
+        }
+        let head = self.left.get(..bytes).ok_or(Bad::Short)?;
+        let n = head.iter().fold(if head[0] & 0x80 == 0 { 0i64 } else { -1 }, |n, b| n << 8 | i64::from(*b));
+        self.skip(bytes)?;
+        match n {
+            -1 => Ok(0),
+            n => usize::try_from(n).map_err(|_| Bad::Negative),
+        }
+    }
+
+    fn fields(&mut self, fields: &[Field], tagged: bool) -> Result<(), Bad> {
+        for Field(first, last, kind) in fields {
+            if !(*first..=*last).contains(&self.version) {
+                continue;
+            }
+            match kind {
+                Fixed(n) => self.skip(*n)?,
+                Text => {
+                    let n = self.length(2)?;
+                    self.skip(n)?;
+                }
+                Bytes => {
+                    let n = self.length(4)?;
+                    self.skip(n)?;
+                }
+                Array(inner, structs) => {
+                    let n = self.length(4)?;
+                    // An element is at least one byte, so this is what bounds the loop and every allocation after it.
+                    if n > self.left.len() {
+                        return Err(Bad::Short);
+                    }
+                    for _ in 0..n {
+                        self.fields(inner, *structs)?;
+                    }
+                }
+            }
+        }
+        if tagged && self.flexible { self.tags() } else { Ok(()) }
+    }
+
+    fn tags(&mut self) -> Result<(), Bad> {
+        for _ in 0..self.uvarint()? {
+            self.uvarint()?;
+            let n = self.uvarint()?;
+            self.skip(n)?;
+        }
+        Ok(())
+    }
+}
+
+#[rustfmt::skip]
+static SHAPES: &[Shape] = &[
+    Shape { key: 0, name: "Produce", min: 3, max: 13, flexible: 9, fields: &[Field(3, ALL, Text), Field(0, ALL, Fixed(2)), Field(0, ALL, Fixed(4)), Field(0, ALL, Array(&[Field(0, 12, Text), Field(13, ALL, Fixed(16)), Field(0, ALL, Array(&[Field(0, ALL, Fixed(4)), Field(0, ALL, Bytes)], true))], true))] },
+    Shape { key: 1, name: "Fetch", min: 4, max: 18, flexible: 12, fields: &[Field(0, 14, Fixed(4)), Field(0, ALL, Fixed(4)), Field(0, ALL, Fixed(4)), Field(3, ALL, Fixed(4)), Field(4, ALL, Fixed(1)), Field(7, ALL, Fixed(4)), Field(7, ALL, Fixed(4)), Field(0, ALL, Array(&[Field(0, 12, Text), Field(13, ALL, Fixed(16)), Field(0, ALL, Array(&[Field(0, ALL, Fixed(4)), Field(9, ALL, Fixed(4)), Field(0, ALL, Fixed(8)), Field(12, ALL, Fixed(4)), Field(5, ALL, Fixed(8)), Field(0, ALL, Fixed(4))], true))], true)), Field(7, ALL, Array(&[Field(7, 12, Text), Field(13, ALL, Fixed(16)), Field(7, ALL, Array(&[Field(0, ALL, Fixed(4))], false))], true)), Field(11, ALL, Text)] },
+    Shape { key: 2, name: "ListOffsets", min: 1, max: 10, flexible: 6, fields: &[Field(0, ALL, Fixed(4)), Field(2, ALL, Fixed(1)), Field(0, ALL, Array(&[Field(0, ALL, Text), Field(0, ALL, Array(&[Field(0, ALL, Fixed(4)), Field(4, ALL, Fixed(4)), Field(0, ALL, Fixed(8)), Field(0, 0, Fixed(4))], true))], true)), Field(10, ALL, Fixed(4))] },
+    Shape { key: 3, name: "Metadata", min: 0, max: 13, flexible: 9, fields: &[Field(0, ALL, Array(&[Field(10, ALL, Fixed(16)), Field(0, ALL, Text)], true)), Field(4, ALL, Fixed(1)), Field(8, 10, Fixed(1)), Field(8, ALL, Fixed(1))] },
+    Shape { key: 8, name: "OffsetCommit", min: 2, max: 9, flexible: 8, fields: &[Field(0, ALL, Text), Field(1, ALL, Fixed(4)), Field(1, ALL, Text), Field(7, ALL, Text), Field(2, 4, Fixed(8)), Field(0, ALL, Array(&[Field(0, ALL, Text), Field(0, ALL, Array(&[Field(0, ALL, Fixed(4)), Field(0, ALL, Fixed(8)), Field(6, ALL, Fixed(4)), Field(1, 1, Fixed(8)), Field(0, ALL, Text)], true))], true))] },
+    Shape { key: 9, name: "OffsetFetch", min: 1, max: 9, flexible: 6, fields: &[Field(0, 7, Text), Field(0, 7, Array(&[Field(0, 7, Text), Field(0, 7, Array(&[Field(0, ALL, Fixed(4))], false))], true)), Field(8, ALL, Array(&[Field(8, ALL, Text), Field(9, ALL, Text), Field(9, ALL, Fixed(4)), Field(8, ALL, Array(&[Field(8, ALL, Text), Field(8, ALL, Array(&[Field(0, ALL, Fixed(4))], false))], true))], true)), Field(7, ALL, Fixed(1))] },
+    Shape { key: 10, name: "FindCoordinator", min: 0, max: 6, flexible: 3, fields: &[Field(0, 3, Text), Field(1, ALL, Fixed(1)), Field(4, ALL, Array(&[Field(0, ALL, Text)], false))] },
+    Shape { key: 11, name: "JoinGroup", min: 0, max: 9, flexible: 6, fields: &[Field(0, ALL, Text), Field(0, ALL, Fixed(4)), Field(1, ALL, Fixed(4)), Field(0, ALL, Text), Field(5, ALL, Text), Field(0, ALL, Text), Field(0, ALL, Array(&[Field(0, ALL, Text), Field(0, ALL, Bytes)], true)), Field(8, ALL, Text)] },
+    Shape { key: 12, name: "Heartbeat", min: 0, max: 4, flexible: 4, fields: &[Field(0, ALL, Text), Field(0, ALL, Fixed(4)), Field(0, ALL, Text), Field(3, ALL, Text)] },
+    Shape { key: 13, name: "LeaveGroup", min: 0, max: 5, flexible: 4, fields: &[Field(0, ALL, Text), Field(0, 2, Text), Field(3, ALL, Array(&[Field(3, ALL, Text), Field(3, ALL, Text), Field(5, ALL, Text)], true))] },
+    Shape { key: 14, name: "SyncGroup", min: 0, max: 5, flexible: 4, fields: &[Field(0, ALL, Text), Field(0, ALL, Fixed(4)), Field(0, ALL, Text), Field(3, ALL, Text), Field(5, ALL, Text), Field(5, ALL, Text), Field(0, ALL, Array(&[Field(0, ALL, Text), Field(0, ALL, Bytes)], true))] },
+    Shape { key: 15, name: "DescribeGroups", min: 0, max: 6, flexible: 5, fields: &[Field(0, ALL, Array(&[Field(0, ALL, Text)], false)), Field(3, ALL, Fixed(1))] },
+    Shape { key: 16, name: "ListGroups", min: 0, max: 5, flexible: 3, fields: &[Field(4, ALL, Array(&[Field(0, ALL, Text)], false)), Field(5, ALL, Array(&[Field(0, ALL, Text)], false))] },
+    Shape { key: 18, name: "ApiVersions", min: 0, max: 4, flexible: 3, fields: &[Field(3, ALL, Text), Field(3, ALL, Text)] },
+    Shape { key: 19, name: "CreateTopics", min: 2, max: 7, flexible: 5, fields: &[Field(0, ALL, Array(&[Field(0, ALL, Text), Field(0, ALL, Fixed(4)), Field(0, ALL, Fixed(2)), Field(0, ALL, Array(&[Field(0, ALL, Fixed(4)), Field(0, ALL, Array(&[Field(0, ALL, Fixed(4))], false))], true)), Field(0, ALL, Array(&[Field(0, ALL, Text), Field(0, ALL, Text)], true))], true)), Field(0, ALL, Fixed(4)), Field(1, ALL, Fixed(1))] },
+    Shape { key: 20, name: "DeleteTopics", min: 1, max: 6, flexible: 4, fields: &[Field(6, ALL, Array(&[Field(6, ALL, Text), Field(6, ALL, Fixed(16))], true)), Field(0, 5, Array(&[Field(0, ALL, Text)], false)), Field(0, ALL, Fixed(4))] },
+    Shape { key: 21, name: "DeleteRecords", min: 0, max: 2, flexible: 2, fields: &[Field(0, ALL, Array(&[Field(0, ALL, Text), Field(0, ALL, Array(&[Field(0, ALL, Fixed(4)), Field(0, ALL, Fixed(8))], true))], true)), Field(0, ALL, Fixed(4))] },
+    Shape { key: 22, name: "InitProducerId", min: 0, max: 5, flexible: 2, fields: &[Field(0, ALL, Text), Field(0, ALL, Fixed(4)), Field(3, ALL, Fixed(8)), Field(3, ALL, Fixed(2))] },
+    Shape { key: 23, name: "OffsetForLeaderEpoch", min: 2, max: 4, flexible: 4, fields: &[Field(3, ALL, Fixed(4)), Field(0, ALL, Array(&[Field(0, ALL, Text), Field(0, ALL, Array(&[Field(0, ALL, Fixed(4)), Field(2, ALL, Fixed(4)), Field(0, ALL, Fixed(4))], true))], true))] },
+    Shape { key: 32, name: "DescribeConfigs", min: 1, max: 4, flexible: 4, fields: &[Field(0, ALL, Array(&[Field(0, ALL, Fixed(1)), Field(0, ALL, Text), Field(0, ALL, Array(&[Field(0, ALL, Text)], false))], true)), Field(1, ALL, Fixed(1)), Field(3, ALL, Fixed(1))] },
+    Shape { key: 33, name: "AlterConfigs", min: 0, max: 2, flexible: 2, fields: &[Field(0, ALL, Array(&[Field(0, ALL, Fixed(1)), Field(0, ALL, Text), Field(0, ALL, Array(&[Field(0, ALL, Text), Field(0, ALL, Text)], true))], true)), Field(0, ALL, Fixed(1))] },
+    Shape { key: 37, name: "CreatePartitions", min: 0, max: 3, flexible: 2, fields: &[Field(0, ALL, Array(&[Field(0, ALL, Text), Field(0, ALL, Fixed(4)), Field(0, ALL, Array(&[Field(0, ALL, Array(&[Field(0, ALL, Fixed(4))], false))], true))], true)), Field(0, ALL, Fixed(4)), Field(0, ALL, Fixed(1))] },
+    Shape { key: 42, name: "DeleteGroups", min: 0, max: 2, flexible: 2, fields: &[Field(0, ALL, Array(&[Field(0, ALL, Text)], false))] },
+    Shape { key: 44, name: "IncrementalAlterConfigs", min: 0, max: 1, flexible: 1, fields: &[Field(0, ALL, Array(&[Field(0, ALL, Fixed(1)), Field(0, ALL, Text), Field(0, ALL, Array(&[Field(0, ALL, Text), Field(0, ALL, Fixed(1)), Field(0, ALL, Text)], true))], true)), Field(0, ALL, Fixed(1))] },
+    Shape { key: 47, name: "OffsetDelete", min: 0, max: 0, flexible: NEVER, fields: &[Field(0, ALL, Text), Field(0, ALL, Array(&[Field(0, ALL, Text), Field(0, ALL, Array(&[Field(0, ALL, Fixed(4))], true))], true))] },
+    Shape { key: 60, name: "DescribeCluster", min: 0, max: 2, flexible: 0, fields: &[Field(0, ALL, Fixed(1)), Field(1, ALL, Fixed(1)), Field(2, ALL, Fixed(1))] },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_billion_elements_are_refused_before_anything_is_allocated() {
+        let metadata = Shape::of(3).unwrap();
+        let body = 2_000_000_000i32.to_be_bytes();
+        assert_eq!(metadata.check(1, &body), Err(ShapeError::Short { api: "Metadata", version: 1 }));
+        assert_eq!(
+            metadata.check(1, &(-2i32).to_be_bytes()),
+            Err(ShapeError::NegativeLength { api: "Metadata", version: 1 })
+        );
+        assert_eq!(metadata.check(1, &(-1i32).to_be_bytes()), Ok(()), "null is all topics");
+        assert!(metadata.check(9, &[0xff, 0xff, 0xff, 0xff, 0x0f]).is_err());
+    }
+
+    #[test]
+    fn any_bytes_are_walked_without_a_panic() {
+        let mut seed = 1u64;
+        for round in 0..2000usize {
+            let body: Vec<u8> = (0..round % 97)
+                .map(|_| {
+                    seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    if seed >> 62 == 0 { 0 } else { (seed >> 33) as u8 }
+                })
+                .collect();
+            for shape in Shape::all() {
+                for version in shape.min..=shape.max {
+                    let _ = shape.check(version, &body);
+                }
+            }
+        }
+    }
+}
