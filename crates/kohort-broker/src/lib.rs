@@ -1,1 +1,3 @@
 //! One node that speaks Kafka.
+
+pub mod log;
