@@ -1,0 +1,152 @@
+// Consumer groups: who is a member, who owns which partition, how far behind, and what happened.
+
+import { ago, integer, shorten } from './format.js';
+import { $, el, empty, say } from './dom.js';
+
+// Calm hues that differ in lightness too, so that neighbours can be told apart without colour vision.
+const HUES = ['#7fb4ff', '#e5b45a', '#6fd0b0', '#d58ad8', '#9aa7ff', '#f0926b', '#a5d268', '#66c7e0', '#e88aa4', '#c3b59a'];
+
+const TONES = {
+  rebalance_ended: 'good', loaded: 'good', created: 'change', member_joined: 'change', member_replaced: 'change',
+  generation_began: 'change', rebalance_began: 'warn', member_left: 'warn', emptied: 'warn', fenced: 'bad', deleted: 'bad',
+};
+
+const UNWANTED = ['Dead'];
+
+export class Groups {
+  #hues = new Map();
+  #tabs = new Map();
+
+  constructor(onChoose) {
+    this.onChoose = onChoose;
+    this.chosen = null;
+    $('group-tabs').addEventListener('keydown', (event) => {
+      const step = { ArrowDown: 1, ArrowUp: -1, ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      const keys = [...this.#tabs.keys()];
+      if (!step || keys.length === 0) return;
+      event.preventDefault();
+      const next = keys[(keys.indexOf(this.chosen) + step + keys.length) % keys.length];
+      this.onChoose(next);
+      this.#tabs.get(next)?.node.focus();
+    });
+  }
+
+  /** The list of groups; returns the one to look at. */
+  list(groups) {
+    const shown = groups.filter((group) => !UNWANTED.includes(group.state));
+    const known = new Set(shown.map((group) => group.group));
+    if (!known.has(this.chosen)) this.chosen = (shown.find((group) => group.members > 0) ?? shown[0])?.group ?? null;
+    for (const [name, tab] of this.#tabs) if (!known.has(name)) { tab.node.remove(); this.#tabs.delete(name); }
+    for (const group of shown) {
+      const tab = this.#tabs.get(group.group) ?? this.#tab(group.group);
+      const members = group.members === 1 ? '1 member' : `${group.members} members`;
+      say(tab.note, group.lag === null || group.lag === undefined ? members : `${members} · lag ${integer(group.lag)}`);
+      tab.note.classList.toggle('warn', group.state !== 'Stable');
+      tab.node.title = `${group.group}: ${group.state}; ${(group.topics ?? []).join(', ')}`;
+      const chosen = group.group === this.chosen;
+      tab.node.setAttribute('aria-selected', String(chosen));
+      tab.node.tabIndex = chosen ? 0 : -1;
+    }
+    empty($('group-empty'), shown.length ? '' : 'No group yet', 'A consumer that joins the broker shows up here.');
+    $('group-body').hidden = shown.length === 0;
+    this.#vitals(shown);
+    return this.chosen;
+  }
+
+  #vitals(groups) {
+    const sum = (field) => groups.reduce((total, group) => total + (group[field] ?? 0), 0);
+    say($('vital-groups'), integer(groups.length));
+    say($('vital-members'), integer(sum('members')));
+    say($('vital-lag'), integer(sum('lag')));
+  }
+
+  #tab(name) {
+    const note = el('span', {});
+    const node = el('button', { role: 'tab', type: 'button', onclick: () => this.onChoose(name) }, el('span', {}, name), note);
+    const tab = { node, note };
+    this.#tabs.set(name, tab);
+    $('group-tabs').append(node);
+    return tab;
+  }
+
+  /** One group in full. */
+  show(group) {
+    const badge = $('group-state');
+    say(badge, group.state);
+    badge.dataset.state = group.state;
+    const lag = group.partitions.reduce((total, partition) => total + (partition.lag ?? 0), 0);
+    const orphans = group.partitions.filter((partition) => !partition.member_id && partition.lag > 0);
+    const facts = [['Generation', group.generation ?? '–'], ['Assignor', group.assignor || '–'], ['Partitions', group.partitions.length], ['Lag', integer(lag)]];
+    const body = $('group-body');
+    body.dataset.members = group.members.length;
+    body.dataset.generation = group.generation ?? '';
+    body.replaceChildren(
+      el('dl', { class: 'facts' }, ...facts.map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, String(value))))),
+      ...(orphans.length ? [el('p', { class: 'alarm', role: 'alert' }, alarm(orphans))] : []),
+      el('h3', {}, group.members.length === 1 ? '1 member' : `${group.members.length} members`),
+      ...group.members.map((member) => this.#member(member)),
+      el('h3', {}, 'Partitions'),
+      this.#partitions(group),
+    );
+  }
+
+  #member(member) {
+    const count = member.partitions.length;
+    const title = member.instance_id ? `${member.instance_id} (static)` : member.client_id || 'no client id';
+    return el('div', { class: 'member', '--who': this.#hue(member.member_id) },
+      el('i', {}), el('b', {}, title), el('span', {}, count === 1 ? '1 partition' : count ? `${count} partitions` : 'idle'),
+      el('small', { title: member.member_id }, `${tail(member)} ${member.client_host ?? ''}`));
+  }
+
+  #partitions(group) {
+    const most = Math.max(1, ...group.partitions.map((partition) => partition.lag ?? 0));
+    const rows = group.partitions.map((partition) => {
+      const owned = Boolean(partition.member_id);
+      const share = Math.round(((partition.lag ?? 0) / most) * 100);
+      return el('tr', { '--who': owned ? this.#hue(partition.member_id) : undefined },
+        el('td', { title: owned ? `${partition.topic}-${partition.partition}, owned by ${partition.member_id}` : `${partition.topic}-${partition.partition} has no owner` },
+          el('i', { class: owned ? '' : 'nobody' }), partition.topic, el('span', { class: 'part' }, ` ${partition.partition}`)),
+        el('td', {}, partition.committed === null ? '–' : integer(partition.committed)),
+        el('td', {}, partition.end === null ? '–' : integer(partition.end)),
+        el('td', { class: 'lag' }, el('span', { class: 'meter' }, bar(partition.lag ? Math.max(share, 4) : 0)), partition.lag === null ? '–' : integer(partition.lag)));
+    });
+    return el('table', {}, el('thead', {}, el('tr', {}, ...['Partition', 'Committed', 'End', 'Lag'].map((name) => el('th', { scope: 'col' }, name)))), el('tbody', {}, ...rows));
+  }
+
+  #hue(memberId) {
+    if (!this.#hues.has(memberId)) this.#hues.set(memberId, HUES[this.#hues.size % HUES.length]);
+    return this.#hues.get(memberId);
+  }
+
+  /** What happened, newest first. */
+  timeline(events) {
+    const list = $('timeline');
+    const stamp = JSON.stringify(events.map((event) => [event.at_ms, event.kind, event.text]));
+    if (list.dataset.stamp !== stamp) {
+      list.dataset.stamp = stamp;
+      list.replaceChildren(...events.map((event) => el('li', { 'data-tone': TONES[event.kind] ?? '' },
+        el('p', {}, event.text, event.generation >= 0 ? el('small', {}, `generation ${event.generation}`) : null),
+        el('time', { datetime: new Date(event.at_ms).toISOString(), 'data-ms': event.at_ms, title: new Date(event.at_ms).toISOString() }, ''))));
+    }
+    for (const time of list.querySelectorAll('time')) say(time, ago(Number(time.dataset.ms)));
+    $('timeline-title').hidden = events.length === 0;
+  }
+}
+
+function alarm(orphans) {
+  const names = orphans.slice(0, 3).map((partition) => `${partition.topic} ${partition.partition}`).join(', ');
+  const more = orphans.length > 3 ? ` and ${orphans.length - 3} more` : '';
+  return `Nobody reads ${names}${more}: records wait there and no member owns it.`;
+}
+
+/** The part of a member's id that its client id does not already say. */
+function tail(member) {
+  const id = member.member_id.startsWith(`${member.client_id}-`) ? member.member_id.slice(member.client_id.length + 1) : member.member_id;
+  return shorten(id, 8, 6);
+}
+
+function bar(share) {
+  const node = el('b', {});
+  node.style.width = `${share}%`;
+  return node;
+}

@@ -1,0 +1,168 @@
+// Ties the page together: which pair and interval are seen, who asks what and when.
+
+import { ask, every, Live } from './api.js';
+import { Chart } from './chart.js';
+import { $, el, empty, say, showPrice } from './dom.js';
+import { chain, change, compact, integer, price } from './format.js';
+import { Groups } from './groups.js';
+import { pairKey, pairName, Pairs } from './pairs.js';
+
+const INTERVALS = ['1m', '5m', '15m', '1h', '4h', '12h', '1d'];
+const PAGE = 600;
+
+const state = { key: null, interval: '1m', updates: 0, asked: null, older: false };
+
+// The address says what is seen: #/CHAIN/PAIR/INTERVAL can be kept and shared.
+function readHash() {
+  const [, chainId, address, interval] = decodeURIComponent(location.hash).split('/');
+  if (INTERVALS.includes(interval)) state.interval = interval;
+  if (chainId && address) state.key = pairKey(chainId, address);
+}
+
+function writeHash() {
+  if (state.key) history.replaceState(null, '', `#/${state.key.split('/').map(encodeURIComponent).join('/')}/${state.interval}`);
+}
+
+const where = () => {
+  const [chainId, ...address] = state.key.split('/');
+  return { chain: Number(chainId), pair: address.join('/'), interval: state.interval };
+};
+
+const pairs = new Pairs((key) => choose(key, state.interval));
+const chart = new Chart(loadOlder);
+const groups = new Groups((name) => { groups.chosen = name; refreshGroups(); });
+
+const live = new Live({
+  onCandles(candles) {
+    state.updates += candles.length;
+    let unknown = false;
+    for (const candle of candles) {
+      if (candle.interval === '1m' && !pairs.live(candle)) unknown = true;
+      if (candle.interval === state.interval && pairKey(candle.chain_id, candle.pair_address) === state.key && chart.size) chart.update(candle);
+    }
+    if (unknown) refreshPairsSoon();
+    drawHead();
+  },
+  onState(link, waitMs) {
+    const node = $('link');
+    node.dataset.state = link;
+    say(node.lastElementChild, link === 'live' ? 'live' : `connection lost, next try in ${Math.max(1, Math.round(waitMs / 1000))} s`);
+    // What happened in between was missed: ask anew.
+    if (link === 'live') { refreshPairs(); refreshGroups(); if (state.key) load(); }
+  },
+});
+live.subscribe({ interval: '1m' });
+
+function choose(key, interval) {
+  if (state.wanted) live.unsubscribe(state.wanted);
+  state.key = key;
+  state.interval = interval;
+  state.wanted = where();
+  live.subscribe(state.wanted);
+  pairs.select(key);
+  for (const button of $('intervals').children) {
+    const on = button.textContent === interval;
+    button.setAttribute('aria-checked', String(on));
+    button.tabIndex = on ? 0 : -1;
+  }
+  writeHash();
+  drawHead();
+  load();
+}
+
+async function load() {
+  state.asked?.abort();
+  const asked = state.asked = new AbortController();
+  state.older = false;
+  try {
+    const candles = await ask('/api/candles', { ...where(), limit: PAGE }, asked.signal);
+    if (asked.signal.aborted) return;
+    chart.show(candles);
+    state.older = candles.length === PAGE;
+    empty($('chart-empty'), candles.length ? '' : 'No candles here yet', 'The first trade of this pair draws the first one.');
+    drawHead();
+  } catch (error) {
+    if (error.name !== 'AbortError' && chart.size === 0) empty($('chart-empty'), 'The candles did not come', error.message);
+  }
+}
+
+async function loadOlder(before) {
+  if (!state.older) return;
+  state.older = false;
+  const { signal } = state.asked;
+  const candles = await ask('/api/candles', { ...where(), limit: PAGE, before }, signal).catch(() => []);
+  if (signal.aborted || candles.length === 0) return;
+  chart.add(candles);
+  state.older = candles.length === PAGE;
+}
+
+function drawHead() {
+  const pair = state.key && pairs.get(state.key);
+  if (!pair) return;
+  const { token, base } = pairName(pair);
+  const name = base ? `${token}/${base}` : token;
+  if ($('pair-name').dataset.name !== name) {
+    $('pair-name').dataset.name = name;
+    $('pair-name').replaceChildren(token, ...(base ? [el('span', {}, ` / ${base}`)] : []));
+  }
+  say($('pair-address'), `${chain(pair.chain_id)}  ${pair.pair_address}`);
+  const now = pair.price ?? chart.latest?.close;
+  showPrice($('price'), now, 6);
+  $('price').className = `price ${pair.change_24h > 0 ? 'up' : pair.change_24h < 0 ? 'down' : ''}`;
+  const figures = [['24 h', change(pair.change_24h)], ['High', price(pair.high_24h)], ['Low', price(pair.low_24h)],
+    ['Volume', `$${compact(pair.volume_24h)}`], ['Trades', integer(pair.count_24h)]];
+  const list = $('figures');
+  if (list.children.length !== figures.length) list.replaceChildren(...figures.map(([term]) => el('div', {}, el('dt', {}, term), el('dd', {}))));
+  figures.forEach(([, text], at) => say(list.children[at].lastChild, text));
+  list.children[0].lastChild.className = pair.change_24h > 0 ? 'up' : pair.change_24h < 0 ? 'down' : '';
+  document.title = `${price(now)} ${name} · Kohort`;
+}
+
+const refreshPairs = every(10_000, async () => {
+  try {
+    pairs.set(await ask('/api/pairs'));
+    if ((!state.key || !pairs.get(state.key)) && pairs.first) choose(pairs.first, state.interval);
+    else if (state.key && !state.wanted) choose(state.key, state.interval);
+    else if (state.key) { pairs.select(state.key); drawHead(); }
+  } catch (error) { pairs.failed(error.message); }
+});
+
+let soon = 0;
+function refreshPairsSoon() {
+  soon ||= setTimeout(() => { soon = 0; refreshPairs(); }, 400);
+}
+
+const refreshGroups = every(1000, async () => {
+  try {
+    const name = groups.list(await ask('/api/groups'));
+    if (!name) return;
+    const [group, events] = await Promise.all([ask(`/api/groups/${encodeURIComponent(name)}`), ask('/api/events', { group: name, limit: 60 })]);
+    groups.show(group);
+    groups.timeline(events);
+  } catch (error) { empty($('group-empty'), 'The groups did not come', error.message); }
+});
+
+let updatesBefore = 0;
+setInterval(() => {
+  say($('vital-rate'), `${integer((state.updates - updatesBefore) / 2)}/s`);
+  updatesBefore = state.updates;
+}, 2000);
+
+$('intervals').append(...INTERVALS.map((interval) => el('button', { type: 'button', role: 'radio', onclick: () => state.key && choose(state.key, interval) }, interval)));
+$('intervals').addEventListener('keydown', (event) => {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!step || !state.key) return;
+  const at = (INTERVALS.indexOf(state.interval) + step + INTERVALS.length) % INTERVALS.length;
+  choose(state.key, INTERVALS[at]);
+  $('intervals').children[at].focus();
+});
+document.addEventListener('keydown', (event) => {
+  if (document.activeElement?.tagName === 'INPUT' || event.metaKey || event.ctrlKey || event.altKey) return;
+  const interval = INTERVALS[Number(event.key) - 1];
+  if (interval && state.key) choose(state.key, interval);
+});
+window.addEventListener('hashchange', () => { readHash(); if (state.key) choose(state.key, state.interval); });
+
+readHash();
+refreshPairs();
+refreshGroups();
