@@ -50,7 +50,8 @@ impl Sealed {
     ) -> io::Result<Self> {
         let data = files::path(dir, base_offset, files::LOG).metadata()?;
         let times = files::read_small(&files::path(dir, base_offset, files::TIME_INDEX))?;
-        let times = times.and_then(|bytes| TimeIndex::decode(&bytes));
+        // An empty one beside records is what a crash of the system leaves of a file that was not forced to disk.
+        let times = times.and_then(|bytes| TimeIndex::decode(&bytes)).filter(|times| times.last().is_some());
         let modified = data.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
         let mut sealed = Self {
             base_offset,
@@ -64,6 +65,7 @@ impl Sealed {
         };
         sealed.max_timestamp = match times {
             Some(times) => times.last().map_or(NO_TIMESTAMP, |last| last.0),
+            None if sealed.size == 0 => NO_TIMESTAMP,
             None => sealed.rebuild()?.times.last().map_or(NO_TIMESTAMP, |last| last.0),
         };
         Ok(sealed)
