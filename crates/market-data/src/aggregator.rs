@@ -71,8 +71,8 @@ impl Aggregator {
         decoder.decode(value, place, |index, element| {
             counts.elements += 1;
             match element {
-                Element::Trade { chain_id, pair, trade } => {
-                    pending.push((pairs.intern(chain_id, pair), trade))
+                Element::Trade { chain_id, pair, trade, pair_info } => {
+                    pending.push((pairs.intern(chain_id, pair, pair_info), trade));
                 }
                 Element::Liquidity => counts.liquidity += 1,
                 Element::Rejected(Rejection::NoPrice) => counts.no_price += 1,
@@ -122,7 +122,7 @@ impl Aggregator {
         for part in &mut candles {
             if part.pair != last {
                 last = part.pair;
-                keys.push(Arc::clone(self.pairs.key(last)));
+                keys.push(Arc::clone(self.pairs.pair(last)));
             }
             part.pair = keys.len() as u32 - 1;
         }

@@ -106,7 +106,7 @@ impl Decimal {
             mantissa = mantissa.checked_mul(10u128.checked_pow(self.exponent.unsigned_abs())?)?;
         } else if self.exponent < 0 {
             let divisor = 10u128.checked_pow(self.exponent.unsigned_abs())?;
-            if mantissa % divisor != 0 {
+            if !mantissa.is_multiple_of(divisor) {
                 return None;
             }
             mantissa /= divisor;

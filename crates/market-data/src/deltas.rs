@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::{Candle, Interval, PairKey};
+use crate::{Candle, Interval, Pair, PairKey};
 
 /// A part of a candle: merging all parts, from whichever lane and flush, gives the candle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Delta {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Deltas {
     /// The pairs, each once.
-    pub pairs: Vec<Arc<PairKey>>,
+    pub pairs: Vec<Arc<Pair>>,
     /// The parts.
     pub candles: Vec<Delta>,
 }
@@ -42,18 +42,22 @@ impl Deltas {
         if parts.len() <= 1 {
             return parts.pop().unwrap_or_default();
         }
-        let mut numbers: HashMap<Arc<PairKey>, u32, foldhash::fast::RandomState> = HashMap::default();
-        let mut pairs = Vec::new();
+        let mut numbers: HashMap<&PairKey, u32, foldhash::fast::RandomState> = HashMap::default();
+        let mut pairs: Vec<Arc<Pair>> = Vec::new();
         let mut candles = Vec::with_capacity(parts.iter().map(|part| part.candles.len()).sum());
         for part in &parts {
             let renumbered: Vec<u32> = part
                 .pairs
                 .iter()
-                .map(|key| {
-                    *numbers.entry(Arc::clone(key)).or_insert_with(|| {
-                        pairs.push(Arc::clone(key));
+                .map(|pair| {
+                    let number = *numbers.entry(&pair.key).or_insert_with(|| {
+                        pairs.push(Arc::clone(pair));
                         pairs.len() as u32 - 1
-                    })
+                    });
+                    if pairs[number as usize].symbols.is_none() && pair.symbols.is_some() {
+                        pairs[number as usize] = Arc::clone(pair);
+                    }
+                    number
                 })
                 .collect();
             candles.extend(part.candles.iter().map(|d| Delta { pair: renumbered[d.pair as usize], ..*d }));

@@ -35,7 +35,7 @@ pub use decode::Undecodable;
 pub use deltas::{Delta, Deltas};
 pub use interval::{Interval, UnknownInterval};
 pub use order::{Order, Place};
-pub use pairs::{PairKey, Pairs};
+pub use pairs::{Pair, PairKey, Pairs, Symbols};
 pub use price::Price;
 pub use sum::Sum;
 pub use trade::{Rejection, Side, Trade};

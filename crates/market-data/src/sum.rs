@@ -95,7 +95,7 @@ impl Sum {
         if shift < 0 {
             // `1.000e-38` is fine: the zeros say nothing. A digit beyond the last place is not.
             let divisor = 10u128.checked_pow(shift.unsigned_abs()).ok_or(BadNumber::TooFine)?;
-            if mantissa % divisor != 0 {
+            if !mantissa.is_multiple_of(divisor) {
                 return Err(BadNumber::TooFine);
             }
             mantissa /= divisor;

@@ -1,1 +1,29 @@
 //! Where candles and positions are kept.
+//!
+//! A [`CandleStore`] holds two things and keeps them in step: candles, and for each partition the *position* up to which
+//! its trades are in them. A flush writes both in one transaction, so whatever dies when, a trade is in the candles
+//! exactly if the position is past it: effectively once.
+//!
+//! - [`SqliteStore`]: one file, several processes may write it;
+//! - [`MemoryStore`]: the same behaviour without a file, for tests and for trying out.
+//!
+//! Reading goes through a [`CandleReader`], which a store gives out and which waits for no flush.
+//!
+//! The traits block: the shell that owns a store gives it a thread. They are phrased so that a server-side SQL store can
+//! implement them with a statement for each step of [`CandleStore::flush`].
+//!
+//! Candles carry the group that made them. Two groups that read the same trades make two whole copies, and nothing here ever
+//! merges across groups.
+
+mod error;
+mod memory;
+mod sqlite;
+mod store;
+
+pub use error::{FlushError, StoreError};
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
+pub use store::{
+    Advance, CandleQuery, CandleReader, CandleStore, Claim, Flush, Flushed, PairSummary, StoredCandle,
+    TopicPartition, Window,
+};

@@ -115,7 +115,7 @@ fn read<'a>(value: &'a RawValue, unescaped: Option<&'a str>) -> Value<'a> {
         b"null" => Value::Zero,
         b"true" => Value::Bool(true),
         b"false" => Value::Bool(false),
-        [b'{' | b'[', ..] => Value::Other,
+        [b'{' | b'[', ..] => Value::Other(text.as_bytes()),
         number => Value::Number(Decimal::parse(number)),
     }
 }

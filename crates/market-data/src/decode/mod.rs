@@ -38,6 +38,8 @@ pub enum Element<'a> {
         pair: &'a str,
         /// The rest.
         trade: Trade,
+        /// The JSON of `pair_info`, if it is an object; empty if not. See [`Symbols::read`](crate::Symbols::read).
+        pair_info: &'a [u8],
     },
     /// `add_position` or `remove_position`: counts in neither price nor volume.
     Liquidity,
@@ -88,8 +90,8 @@ enum Value<'a> {
     Number(Result<Decimal, BadNumber>),
     /// The bytes of a string, without escapes.
     Text(&'a [u8]),
-    /// An array or an object.
-    Other,
+    /// An array or an object, as it stands.
+    Other(&'a [u8]),
 }
 
 /// The fields of a trade that candles are made of.
@@ -99,6 +101,7 @@ struct Fields<'a> {
     chain_id: Value<'a>,
     chain_id_int: Value<'a>,
     pair: Value<'a>,
+    pair_info: Value<'a>,
     kind: Value<'a>,
     token_amount: Value<'a>,
     total_usd: Value<'a>,
@@ -119,6 +122,7 @@ impl<'a> Fields<'a> {
             b"chain_id" => &mut self.chain_id,
             b"chain_id_int" => &mut self.chain_id_int,
             b"pair_addr" => &mut self.pair,
+            b"pair_info" => &mut self.pair_info,
             b"type" => &mut self.kind,
             b"token_amount" => &mut self.token_amount,
             b"total_usd" => &mut self.total_usd,
@@ -194,7 +198,9 @@ impl<'a> Fields<'a> {
         let total_usd = amount("total_usd", self.total_usd)?;
         let token_amount = amount("token_amount", self.token_amount)?;
         let trade = Trade { order, price, total_usd, token_amount, side, clamp };
-        Ok(Element::Trade { chain_id, pair, trade })
+        // What describes the pair is for people: whatever it is, it spoils no trade.
+        let pair_info = if let Value::Other(json @ [b'{', ..]) = self.pair_info { json } else { &[] };
+        Ok(Element::Trade { chain_id, pair, trade, pair_info })
     }
 }
 

@@ -151,7 +151,11 @@ impl<'a> Scanner<'a> {
             Some(b't') => self.literal(b"true").map(|()| Value::Bool(true)),
             Some(b'f') => self.literal(b"false").map(|()| Value::Bool(false)),
             Some(b'n') => self.literal(b"null").map(|()| Value::Zero),
-            _ => self.skip(DEPTH_MAX).map(|()| Value::Other),
+            _ => {
+                let start = self.at;
+                self.skip(DEPTH_MAX)?;
+                Ok(Value::Other(&self.bytes[start..self.at]))
+            }
         }
     }
 

@@ -115,8 +115,24 @@ fn escapes_repeated_fields_and_a_numeric_chain_are_understood() {
     let mut aggregator = Aggregator::new();
     aggregator.add_message(PLACE, value.as_bytes()).unwrap();
     let deltas = aggregator.take_deltas();
-    assert_eq!((deltas.pairs[0].chain_id.as_str(), deltas.pairs[0].pair.as_str()), ("8453", "0xA/b"));
+    assert_eq!((deltas.pairs[0].key.chain_id.as_str(), deltas.pairs[0].key.pair.as_str()), ("8453", "0xA/b"));
     assert_eq!(deltas.candles[0].candle.prices().unwrap().open.to_string(), "2");
+}
+
+#[test]
+fn the_symbols_of_a_pair_are_learnt_from_its_first_trades() {
+    let trade = |pair: &str, info: &str| {
+        good().replace("0xabc", pair).replace('}', &format!(r#","pair_info":{info}}}"#))
+    };
+    let mut aggregator = Aggregator::new();
+    let told = r#"{"token_symbol":"W\u20ac","base_token_symbol":"USDC","token_decimal":18}"#;
+    let value = format!("[{},{},{}]", trade("a", "{}"), trade("a", told), trade("b", "[\"odd\"]"));
+    assert_same(value.as_bytes());
+    aggregator.add_message(PLACE, value.as_bytes()).unwrap();
+    let pairs = aggregator.take_deltas().pairs;
+    let symbols = pairs[0].symbols.as_ref().unwrap();
+    assert_eq!((symbols.token.as_deref(), symbols.base_token.as_deref()), (Some("W\u{20ac}"), Some("USDC")));
+    assert_eq!(pairs[1].symbols, None);
 }
 
 #[test]
@@ -124,7 +140,7 @@ fn the_first_elements_and_decoder_types_are_public() {
     // Sinks of other crates match on elements; this one keeps the shape from changing unseen.
     Decoder::default()
         .decode(format!("[{}]", good()).as_bytes(), PLACE, |_, element| {
-            let Element::Trade { chain_id, pair, trade } = element else { panic!("no trade") };
+            let Element::Trade { chain_id, pair, trade, .. } = element else { panic!("no trade") };
             assert_eq!((chain_id, pair, trade.order.partition, trade.order.offset), ("1", "0xabc", 3, 42));
         })
         .unwrap();

@@ -62,7 +62,7 @@ impl Set {
     pub(crate) fn rows(&self, mut deltas: Deltas) -> BTreeMap<Key, Row> {
         deltas.roll_up();
         let key = |d: &market_data::Delta| {
-            let pair = &deltas.pairs[d.pair as usize];
+            let pair = &deltas.pairs[d.pair as usize].key;
             (self.chains[&pair.chain_id].clone(), pair.pair.clone(), d.interval, d.time)
         };
         deltas.candles.iter().map(|d| (key(d), Row::of(&d.candle).unwrap())).collect()

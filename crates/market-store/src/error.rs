@@ -1,0 +1,117 @@
+//! What can go wrong with a store.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::TopicPartition;
+
+type Cause = Box<dyn Error + Send + Sync>;
+
+/// A store that did not do what it was asked, and changed nothing.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Another process held the store for longer than the busy timeout. Worth another try.
+    #[error("`{store}` is locked by another process: nothing was changed")]
+    Busy {
+        /// The file or address.
+        store: String,
+        /// What the database said.
+        #[source]
+        source: Cause,
+    },
+    /// The disk is full. Worth another try once it is not.
+    #[error("no space left for `{store}`: free some on its disk; nothing was changed")]
+    Full {
+        /// The file or address.
+        store: String,
+        /// What the database said.
+        #[source]
+        source: Cause,
+    },
+    /// Reading or writing failed. Worth another try.
+    #[error("`{store}` cannot be read or written: check its disk and its permissions; nothing was changed")]
+    Unreachable {
+        /// The file or address.
+        store: String,
+        /// What the database said.
+        #[source]
+        source: Cause,
+    },
+    /// The file's folder cannot be made or written.
+    #[error("folder `{}` cannot be used: make it writable or name another one with `--data`", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file that is no store, or a damaged one.
+    #[error(
+        "`{store}` is not a candle store, or is damaged: move it away, and the candles are made anew from the topics"
+    )]
+    NotAStore {
+        /// The file or address.
+        store: String,
+        /// What the database said.
+        #[source]
+        source: Cause,
+    },
+    /// A store that a newer program wrote.
+    #[error(
+        "`{store}` has schema version {found}, and this program knows up to {known}: use a newer program"
+    )]
+    Newer {
+        /// The file or address.
+        store: String,
+        /// The version that the file says.
+        found: i64,
+        /// The newest version that this program knows.
+        known: i64,
+    },
+    /// A stored value that cannot be what this program wrote.
+    #[error("`{store}` holds a {what} that cannot be read: `{value}`")]
+    Damaged {
+        /// The file or address.
+        store: String,
+        /// Which value.
+        what: &'static str,
+        /// What stands there.
+        value: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anybody changing the program or the store.
+    pub fn is_retriable(&self) -> bool {
+        matches!(self, StoreError::Busy { .. } | StoreError::Full { .. } | StoreError::Unreachable { .. })
+    }
+}
+
+/// A flush that changed nothing.
+#[derive(Debug, Error)]
+pub enum FlushError {
+    /// Somebody else claimed a partition, or its position moved: this owner is a zombie. Its deltas must be dropped, and it
+    /// claims anew only if it still owns the partition.
+    #[error(
+        "fenced at `{partition}`: epoch {epoch} and position {from:?} were claimed, and the store has epoch {found_epoch} \
+         and position {found:?}"
+    )]
+    Fenced {
+        /// The partition that moved.
+        partition: TopicPartition,
+        /// The epoch that the flush stated.
+        epoch: i64,
+        /// The position that the flush stated.
+        from: Option<i64>,
+        /// The store's epoch; 0 where nobody ever claimed.
+        found_epoch: i64,
+        /// The store's position.
+        found: Option<i64>,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

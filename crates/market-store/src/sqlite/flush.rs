@@ -1,0 +1,267 @@
+//! One transaction: positions checked and moved, deltas merged into candles.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use market_data::{Candle, Delta, Interval, Pair, PairKey};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::row::{self, Texts};
+use super::{StoreError, failure};
+use crate::{Flush, FlushError, Flushed};
+
+/// Candles that are remembered between flushes, at most.
+const REMEMBERED_MAX: usize = 100_000;
+
+/// What a flush needs from one to the next. Nothing in it is the truth: the file is.
+#[derive(Debug, Default)]
+pub(super) struct Flusher {
+    /// Numbers of series that are certainly in the file. They are never changed there.
+    series: HashMap<(String, PairKey), i64>,
+    /// The latest candles as the last flush left them, for as long as nobody else has written the file.
+    remembered: HashMap<(Interval, i64, i64), Candle>,
+    /// SQLite's counter of other connections' commits when `remembered` was filled.
+    data_version: i64,
+    texts: Texts,
+}
+
+impl Flusher {
+    /// See [`crate::CandleStore::flush`].
+    pub(super) fn flush(
+        &mut self,
+        connection: &mut Connection,
+        file: &Path,
+        flush: &Flush<'_>,
+    ) -> Result<Flushed, FlushError> {
+        let result = self.try_flush(connection, file, flush);
+        if result.is_err() {
+            // What was learnt in a transaction that is taken back was never true.
+            self.series.clear();
+            self.remembered.clear();
+        }
+        result
+    }
+
+    fn try_flush(
+        &mut self,
+        connection: &mut Connection,
+        file: &Path,
+        flush: &Flush<'_>,
+    ) -> Result<Flushed, FlushError> {
+        let fail = |error| failure(file, error);
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+        advance(&transaction, file, flush)?;
+        let version = transaction.query_row("PRAGMA data_version", [], |row| row.get(0)).map_err(fail)?;
+        if version != self.data_version || self.remembered.len() > REMEMBERED_MAX {
+            self.data_version = version;
+            self.remembered.clear();
+        }
+        let numbers = self.series_of(&transaction, flush).map_err(fail)?;
+        let deltas = &flush.deltas.candles;
+        // In the order of the table, so that rows of one page are written one after another.
+        let mut order: Vec<u32> = (0..deltas.len() as u32).collect();
+        let key = |d: &Delta| (d.interval, d.time, numbers[d.pair as usize]);
+        order.sort_unstable_by_key(|at| key(&deltas[*at as usize]));
+        let mut candles = vec![Candle::EMPTY; deltas.len()];
+        for at in order {
+            let delta = &deltas[at as usize];
+            candles[at as usize] = self.merge(&transaction, file, flush.now, key(delta), &delta.candle)?;
+        }
+        note_days(&transaction, flush, &numbers, &candles).map_err(fail)?;
+        transaction.commit().map_err(fail)?;
+        Ok(Flushed { candles })
+    }
+
+    /// The series of each pair of the flush, made where missing.
+    fn series_of(&mut self, transaction: &Transaction<'_>, flush: &Flush<'_>) -> rusqlite::Result<Vec<i64>> {
+        let mut numbers = Vec::with_capacity(flush.deltas.pairs.len());
+        for pair in &flush.deltas.pairs {
+            let key = (flush.group.to_owned(), pair.key.clone());
+            let number = match self.series.get(&key) {
+                Some(number) => *number,
+                None => {
+                    let number = series(transaction, flush.group, pair)?;
+                    self.series.insert(key, number);
+                    number
+                }
+            };
+            numbers.push(number);
+        }
+        Ok(numbers)
+    }
+
+    /// Merges a part into its candle and writes the whole.
+    fn merge(
+        &mut self,
+        transaction: &Transaction<'_>,
+        file: &Path,
+        now: i64,
+        key: (Interval, i64, i64),
+        part: &Candle,
+    ) -> Result<Candle, StoreError> {
+        let mut candle = *part;
+        // A new candle is the usual case when history is read, a remembered one when trades are live: one statement each.
+        if let Some(remembered) = self.remembered.get(&key) {
+            candle.merge(remembered);
+            self.write(transaction, file, now, key, &candle, UPDATE)?;
+        } else if self.write(transaction, file, now, key, &candle, INSERT)? == 0 {
+            let stored = stored(transaction, file, key)?;
+            candle.merge(&stored);
+            self.write(transaction, file, now, key, &candle, UPDATE)?;
+        }
+        self.remembered.insert(key, candle);
+        Ok(candle)
+    }
+
+    /// Writes a candle with one of the two statements; returns how many rows changed.
+    fn write(
+        &mut self,
+        transaction: &Transaction<'_>,
+        file: &Path,
+        now: i64,
+        (interval, time, series): (Interval, i64, i64),
+        candle: &Candle,
+        statement: &str,
+    ) -> Result<usize, StoreError> {
+        // An empty part is no trade and no row.
+        let Some(prices) = self.texts.fill(candle) else { return Ok(1) };
+        let [o, h, l, c, v, t] = &self.texts.numbers;
+        let [open_order, close_order] = &self.texts.orders;
+        let fail = |error| failure(file, error);
+        let mut statement = transaction.prepare_cached(statement).map_err(fail)?;
+        let changed = statement.execute(params![
+            interval.seconds(),
+            time,
+            series,
+            o,
+            h,
+            l,
+            c,
+            v,
+            t,
+            candle.count.cast_signed(),
+            candle.buy_count.cast_signed(),
+            candle.sell_count.cast_signed(),
+            open_order,
+            close_order,
+            prices.open_order.block_time,
+            prices.close_order.block_time,
+            prices.clamped_only,
+            now,
+        ]);
+        changed.map_err(fail)
+    }
+}
+
+const INSERT: &str = "INSERT INTO candles VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+    ON CONFLICT DO NOTHING";
+
+const UPDATE: &str = "UPDATE candles SET o = ?4, h = ?5, l = ?6, c = ?7, v = ?8, t = ?9, count = ?10, buy_count = ?11,
+    sell_count = ?12, open_order = ?13, close_order = ?14, open_at = ?15, close_at = ?16, clamped_only = ?17, updated_at = ?18
+    WHERE interval = ?1 AND candle_time = ?2 AND series = ?3";
+
+/// Reads a candle that is certainly there.
+fn stored(
+    transaction: &Transaction<'_>,
+    file: &Path,
+    (interval, time, series): (Interval, i64, i64),
+) -> Result<Candle, StoreError> {
+    let fail = |error| failure(file, error);
+    let mut statement = transaction
+        .prepare_cached(&format!(
+            "SELECT {} FROM candles WHERE interval = ?1 AND candle_time = ?2 AND series = ?3",
+            row::COLUMNS
+        ))
+        .map_err(fail)?;
+    let mut rows = statement.query((interval.seconds(), time, series)).map_err(fail)?;
+    match rows.next().map_err(fail)? {
+        Some(row) => row::read(row, 0, file),
+        None => Err(fail(rusqlite::Error::QueryReturnedNoRows)),
+    }
+}
+
+/// Checks epochs and positions, then moves the positions: all of them or, by the error, none.
+fn advance(transaction: &Transaction<'_>, file: &Path, flush: &Flush<'_>) -> Result<(), FlushError> {
+    let fail = |error| failure(file, error);
+    let mut select = transaction
+        .prepare_cached(
+            "SELECT epoch, position FROM positions WHERE group_id = ?1 AND topic = ?2 AND partition = ?3",
+        )
+        .map_err(fail)?;
+    let mut update = transaction
+        .prepare_cached(
+            "UPDATE positions SET position = ?4 WHERE group_id = ?1 AND topic = ?2 AND partition = ?3",
+        )
+        .map_err(fail)?;
+    for advance in flush.advances {
+        let partition = &advance.partition;
+        let found: Option<(i64, Option<i64>)> = select
+            .query_row((flush.group, &partition.topic, partition.partition), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()
+            .map_err(fail)?;
+        let (found_epoch, found) = found.unwrap_or_default();
+        if (found_epoch, found) != (advance.epoch, advance.from) {
+            return Err(FlushError::Fenced {
+                partition: partition.clone(),
+                epoch: advance.epoch,
+                from: advance.from,
+                found_epoch,
+                found,
+            });
+        }
+        update.execute((flush.group, &partition.topic, partition.partition, advance.to)).map_err(fail)?;
+    }
+    Ok(())
+}
+
+/// The number of a series, a new one where it is missing.
+fn series(transaction: &Transaction<'_>, group: &str, pair: &Pair) -> rusqlite::Result<i64> {
+    let symbol =
+        |of: fn(&market_data::Symbols) -> &Option<String>| pair.symbols.as_ref().and_then(|s| of(s).clone());
+    let mut statement = transaction.prepare_cached(
+        // The days and the price are set by the same flush, in `note_days`.
+        "INSERT INTO series (group_id, chain_id, pair_address, token_symbol, base_token_symbol, first_day, last_day,
+             last_price, last_trade_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, 9223372036854775807, -9223372036854775808, '', 0)
+         ON CONFLICT DO UPDATE SET token_symbol = coalesce(token_symbol, excluded.token_symbol),
+             base_token_symbol = coalesce(base_token_symbol, excluded.base_token_symbol)
+         RETURNING id",
+    )?;
+    let (token, base) = (symbol(|s| &s.token), symbol(|s| &s.base_token));
+    statement.query_row((group, &pair.key.chain_id, &pair.key.pair, token, base), |row| row.get(0))
+}
+
+/// Notes in each series its first and last day and its last price: where a chart begins to look, and what a list shows.
+fn note_days(
+    transaction: &Transaction<'_>,
+    flush: &Flush<'_>,
+    numbers: &[i64],
+    candles: &[Candle],
+) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "UPDATE series SET first_day = min(first_day, ?2),
+             last_price = CASE WHEN ?3 >= last_day THEN ?4 ELSE last_price END,
+             last_trade_at = CASE WHEN ?3 >= last_day THEN ?5 ELSE last_trade_at END,
+             last_day = max(last_day, ?3)
+         WHERE id = ?1",
+    )?;
+    let mut days: HashMap<i64, (i64, i64, usize)> = HashMap::new();
+    for (at, delta) in flush.deltas.candles.iter().enumerate().filter(|(_, d)| d.interval == Interval::D1) {
+        let span = days.entry(numbers[delta.pair as usize]).or_insert((delta.time, delta.time, at));
+        span.0 = span.0.min(delta.time);
+        if delta.time >= span.1 {
+            (span.1, span.2) = (delta.time, at);
+        }
+    }
+    let mut price = String::new();
+    for (series, (first, last, at)) in days {
+        let Some(prices) = candles[at].prices() else { continue };
+        price.clear();
+        prices.close.write_to(&mut price);
+        statement.execute((series, first, last, &price, prices.close_order.block_time))?;
+    }
+    Ok(())
+}

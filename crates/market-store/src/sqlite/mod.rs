@@ -1,0 +1,107 @@
+//! The store in one SQLite file.
+//!
+//! **Layout.** One table of candles, clustered by `(interval, candle_time, series)`: time before pair. A flush touches the
+//! latest candles of many pairs; clustered by time they lie side by side in a few pages, clustered by pair each lies in a page of
+//! its own. On a history of a million candles that is worth a factor of seven (389 against 53 thousand rows a second). A chart
+//! asks the other way round, for one pair over time, and is answered by looking down the intervals (`query`), which needs no
+//! second index. A *series* is a small number for (group, chain, pair): 44-byte text keys cost a fifth.
+//!
+//! **Exactness.** Prices and sums are kept as text, digit for digit; nothing in SQL adds them. The order of the trades that
+//! opened and closed is kept beside them, so a merge after a restart is as right as one before it. The view `kline` shows
+//! everything under the original's column names.
+//!
+//! **Several processes** write one file: WAL, `BEGIN IMMEDIATE`, and a busy timeout. Durability is `FULL` and not `NORMAL`: a
+//! flush that a power cut takes back while the group's committed offset stays would be lost trades, and it costs no
+//! measurable time.
+
+mod claim;
+mod flush;
+mod query;
+mod row;
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::{CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, StoreError, TopicPartition};
+
+/// How long a call waits for other processes that write. A flush takes milliseconds; ten seconds mean that something hangs.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A store in a SQLite file.
+pub struct SqliteStore {
+    connection: Connection,
+    file: PathBuf,
+    flusher: flush::Flusher,
+}
+
+impl SqliteStore {
+    /// Opens the file, making it and its folder where they are missing, and brings its schema up to date.
+    pub fn open(file: &Path) -> Result<SqliteStore, StoreError> {
+        if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder)
+                .map_err(|source| StoreError::Folder { folder: folder.to_owned(), source })?;
+        }
+        let fail = |error| failure(file, error);
+        let mut connection = connect(file, OpenFlags::default()).map_err(fail)?;
+        schema::prepare(&mut connection, file)?;
+        Ok(SqliteStore { connection, file: file.to_owned(), flusher: flush::Flusher::default() })
+    }
+
+    /// Waits so long for other processes that write, instead of ten seconds.
+    pub fn set_busy_timeout(&mut self, timeout: Duration) -> Result<(), StoreError> {
+        self.connection.busy_timeout(timeout).map_err(|error| failure(&self.file, error))
+    }
+
+    /// Lets the file grow to so many pages of 4 KiB and no further (never below what it has): then flushes fail with
+    /// [`StoreError::Full`], change nothing, and go on once there is room.
+    pub fn limit_pages(&mut self, pages: u32) -> Result<(), StoreError> {
+        let set = self.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
+        set.map_err(|error| failure(&self.file, error))
+    }
+}
+
+impl CandleStore for SqliteStore {
+    fn claim(&mut self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Claim>, StoreError> {
+        claim::claim(&mut self.connection, group, partitions).map_err(|error| failure(&self.file, error))
+    }
+
+    fn flush(&mut self, flush: &Flush<'_>) -> Result<Flushed, FlushError> {
+        self.flusher.flush(&mut self.connection, &self.file, flush)
+    }
+
+    fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError> {
+        claim::positions(&self.connection, group).map_err(|error| failure(&self.file, error))
+    }
+
+    fn reader(&self) -> Result<Box<dyn CandleReader>, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = connect(&self.file, flags).map_err(|error| failure(&self.file, error))?;
+        Ok(Box::new(query::Reader::new(connection, self.file.clone())))
+    }
+}
+
+fn connect(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    connection.execute_batch(
+        "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536; PRAGMA synchronous = FULL;",
+    )?;
+    Ok(connection)
+}
+
+/// Sorts SQLite's errors by what a person can do about them.
+fn failure(file: &Path, error: rusqlite::Error) -> StoreError {
+    let store = file.display().to_string();
+    let code = error.sqlite_error_code();
+    let source = Box::new(error);
+    match code {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { store, source },
+        Some(ErrorCode::DiskFull) => StoreError::Full { store, source },
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::NotAStore { store, source },
+        _ => StoreError::Unreachable { store, source },
+    }
+}

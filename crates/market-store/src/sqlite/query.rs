@@ -1,0 +1,215 @@
+//! Reading, beside the flushes: WAL gives every read a whole state.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use market_data::{Candle, Interval, PairKey};
+use rusqlite::{Connection, OptionalExtension, Transaction};
+
+use super::{failure, row};
+use crate::store::{WindowSums, settle};
+use crate::{CandleQuery, CandleReader, PairSummary, StoreError, StoredCandle, Window};
+
+/// A connection that only reads.
+pub(super) struct Reader {
+    connection: Connection,
+    file: PathBuf,
+}
+
+impl Reader {
+    pub(super) fn new(connection: Connection, file: PathBuf) -> Reader {
+        Reader { connection, file }
+    }
+}
+
+/// The series of a pair in the group whose trade is the latest, and its first and last day.
+fn series(
+    transaction: &Transaction<'_>,
+    query: &CandleQuery<'_>,
+) -> rusqlite::Result<Option<(i64, i64, i64)>> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT id, first_day, last_day, last_trade_at FROM series
+         WHERE chain_id = ?1 AND pair_address = ?2 AND group_id = ?3",
+    )?;
+    let mut best: Option<(i64, (i64, i64, i64))> = None;
+    for group in query.groups {
+        let found = statement
+            .query_row((&query.pair.chain_id, &query.pair.pair, group), |row| {
+                Ok((row.get(3)?, (row.get(0)?, row.get(1)?, row.get(2)?)))
+            })
+            .optional()?;
+        best = best.max(found);
+    }
+    Ok(best.map(|(_, series)| series))
+}
+
+/// Looks for one pair's candles in a table that is clustered by time.
+///
+/// A shorter candle exists only inside of a longer one. So instead of trying every minute of the years, the search goes from day
+/// to day and into a day only if it has trades, then into its halves, and so on: a few tries for each candle found, however
+/// sparse the pair.
+struct Search<'a> {
+    transaction: &'a Transaction<'a>,
+    file: &'a PathBuf,
+    series: i64,
+    interval: Interval,
+    limit: usize,
+    /// Latest first.
+    found: Vec<StoredCandle>,
+}
+
+impl Search<'_> {
+    /// Collects the candles that start in `from..before`, which lies inside one candle of the interval above `Interval::ALL[level]`.
+    fn within(&mut self, level: usize, from: i64, before: i64) -> Result<(), StoreError> {
+        let interval = Interval::ALL[level];
+        let mut time = interval.start_of(before - 1);
+        while time + interval.seconds() > from && self.found.len() < self.limit {
+            if interval == self.interval {
+                if time >= from {
+                    self.fetch(time)?;
+                }
+            } else if self.exists(interval, time)? {
+                self.within(level - 1, from.max(time), before.min(time + interval.seconds()))?;
+            }
+            time -= interval.seconds();
+        }
+        Ok(())
+    }
+
+    fn exists(&self, interval: Interval, time: i64) -> Result<bool, StoreError> {
+        let fail = |error| failure(self.file, error);
+        let mut statement = self
+            .transaction
+            .prepare_cached("SELECT 1 FROM candles WHERE interval = ?1 AND candle_time = ?2 AND series = ?3")
+            .map_err(fail)?;
+        statement.exists((interval.seconds(), time, self.series)).map_err(fail)
+    }
+
+    fn fetch(&mut self, time: i64) -> Result<(), StoreError> {
+        let fail = |error| failure(self.file, error);
+        let mut statement = self
+            .transaction
+            .prepare_cached(&format!(
+                "SELECT {} FROM candles WHERE interval = ?1 AND candle_time = ?2 AND series = ?3",
+                row::COLUMNS
+            ))
+            .map_err(fail)?;
+        let mut rows = statement.query((self.interval.seconds(), time, self.series)).map_err(fail)?;
+        if let Some(row) = rows.next().map_err(fail)? {
+            self.found.push(StoredCandle { time, candle: row::read(row, 0, self.file)? });
+        }
+        Ok(())
+    }
+}
+
+impl CandleReader for Reader {
+    fn candles(&mut self, query: &CandleQuery<'_>) -> Result<Vec<StoredCandle>, StoreError> {
+        let fail = |error| failure(&self.file, error);
+        let transaction = self.connection.transaction().map_err(fail)?;
+        let Some((series, first_day, last_day)) = series(&transaction, query).map_err(fail)? else {
+            return Ok(Vec::new());
+        };
+        let end = last_day.saturating_add(Interval::D1.seconds());
+        let from = query.from.unwrap_or(first_day).max(first_day);
+        let before = query.before.unwrap_or(end).min(end);
+        let (interval, limit) = (query.interval, query.limit);
+        let mut search = Search {
+            transaction: &transaction,
+            file: &self.file,
+            series,
+            interval,
+            limit,
+            found: Vec::new(),
+        };
+        if from < before {
+            search.within(Interval::ALL.len() - 1, from, before)?;
+        }
+        search.found.reverse();
+        Ok(search.found)
+    }
+
+    fn pairs(&mut self, groups: &[String], window: Window) -> Result<Vec<PairSummary>, StoreError> {
+        let fail = |error| failure(&self.file, error);
+        let transaction = self.connection.transaction().map_err(fail)?;
+        let mut series: HashMap<i64, (PairSummary, WindowSums)> = HashMap::new();
+        let mut statement = transaction
+            .prepare_cached(
+                "SELECT id, group_id, chain_id, pair_address, token_symbol, base_token_symbol, last_price, last_trade_at
+                 FROM series WHERE last_price <> ''",
+            )
+            .map_err(fail)?;
+        let mut rows = statement.query([]).map_err(fail)?;
+        while let Some(row) = rows.next().map_err(fail)? {
+            let group: String = row.get(1).map_err(fail)?;
+            if groups.contains(&group) {
+                let price: String = row.get(6).map_err(fail)?;
+                let last_price = price.parse().map_err(|_| StoreError::Damaged {
+                    store: self.file.display().to_string(),
+                    what: "price",
+                    value: price,
+                })?;
+                let summary = PairSummary {
+                    pair: PairKey { chain_id: row.get(2).map_err(fail)?, pair: row.get(3).map_err(fail)? },
+                    token_symbol: row.get(4).map_err(fail)?,
+                    base_token_symbol: row.get(5).map_err(fail)?,
+                    last_price,
+                    last_trade_at: row.get(7).map_err(fail)?,
+                    window: Candle::EMPTY,
+                    before: None,
+                    sparkline: Vec::new(),
+                };
+                series.insert(row.get(0).map_err(fail)?, (summary, WindowSums::new()));
+            }
+        }
+        let mut statement = transaction
+            .prepare_cached(&format!(
+                "SELECT series, candle_time, {} FROM candles WHERE interval = ?1 AND candle_time >= ?2 AND candle_time < ?3",
+                row::COLUMNS
+            ))
+            .map_err(fail)?;
+        let earliest = window.start - (window.end - window.start);
+        let mut rows = statement.query((Interval::M15.seconds(), earliest, window.end)).map_err(fail)?;
+        while let Some(row) = rows.next().map_err(fail)? {
+            let number: i64 = row.get(0).map_err(fail)?;
+            if let Some((_, sums)) = series.get_mut(&number) {
+                sums.add(window, row.get(1).map_err(fail)?, &row::read(row, 2, &self.file)?);
+            }
+        }
+        let whole = |(summary, sums): (PairSummary, WindowSums)| PairSummary {
+            window: sums.window,
+            before: sums.before(),
+            sparkline: sums.sparkline(),
+            ..summary
+        };
+        Ok(settle(series.into_values().map(whole).collect()))
+    }
+
+    fn for_each(
+        &mut self,
+        group: &str,
+        each: &mut dyn FnMut(&PairKey, Interval, i64, &Candle),
+    ) -> Result<(), StoreError> {
+        let fail = |error| failure(&self.file, error);
+        let transaction = self.connection.transaction().map_err(fail)?;
+        let mut pairs = HashMap::new();
+        let mut statement = transaction
+            .prepare("SELECT id, chain_id, pair_address FROM series WHERE group_id = ?1")
+            .map_err(fail)?;
+        let mut rows = statement.query([group]).map_err(fail)?;
+        while let Some(row) = rows.next().map_err(fail)? {
+            let key = PairKey { chain_id: row.get(1).map_err(fail)?, pair: row.get(2).map_err(fail)? };
+            pairs.insert(row.get::<_, i64>(0).map_err(fail)?, key);
+        }
+        let mut statement = transaction
+            .prepare(&format!("SELECT series, interval, candle_time, {} FROM candles", row::COLUMNS))
+            .map_err(fail)?;
+        let mut rows = statement.query([]).map_err(fail)?;
+        while let Some(row) = rows.next().map_err(fail)? {
+            if let Some(pair) = pairs.get(&row.get::<_, i64>(0).map_err(fail)?) {
+                let interval = row::interval(row.get(1).map_err(fail)?, &self.file)?;
+                each(pair, interval, row.get(2).map_err(fail)?, &row::read(row, 3, &self.file)?);
+            }
+        }
+        Ok(())
+    }
+}

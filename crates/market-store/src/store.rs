@@ -1,0 +1,215 @@
+//! The traits of a store and the words that they use.
+
+use std::fmt;
+
+use market_data::{Candle, Deltas, Interval, PairKey, Price};
+
+use crate::{FlushError, StoreError};
+
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's index.
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    /// A partition of a topic.
+    pub fn new(topic: impl Into<String>, partition: i32) -> TopicPartition {
+        TopicPartition { topic: topic.into(), partition }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// What a claim found: the right to flush a partition, until somebody else claims it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The epoch that is ours now: one more than any before.
+    pub epoch: i64,
+    /// The offset up to which the store has everything (the next one to read); `None` if it has nothing.
+    pub position: Option<i64>,
+}
+
+/// One partition's step in a flush.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advance {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The epoch that was claimed.
+    pub epoch: i64,
+    /// The position that the store has, as claimed or as the last flush left it. Not the offset at which reading began, which
+    /// is the larger of this and the group's committed offset.
+    pub from: Option<i64>,
+    /// The new position: one past the last record whose trades are in this flush or an earlier one.
+    pub to: i64,
+}
+
+/// What one flush writes, all or nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Flush<'a> {
+    /// The group that made the candles.
+    pub group: &'a str,
+    /// The partitions whose trades are in the deltas.
+    pub advances: &'a [Advance],
+    /// The parts, of all intervals ([`Deltas::roll_up`] was called), sorted or not.
+    pub deltas: &'a Deltas,
+    /// The time to note as `updated_at`, unix seconds.
+    pub now: i64,
+}
+
+/// What a flush made.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Flushed {
+    /// For each delta of the flush, in its order, the whole candle as the store has it now.
+    pub candles: Vec<Candle>,
+}
+
+/// A store's writing side. One owner at a time; several owners, in several processes, are kept apart by [`CandleStore::claim`].
+pub trait CandleStore: Send {
+    /// Claims partitions: raises the epoch of each by one and reads its position, in one step for all.
+    ///
+    /// Whoever claimed one of them earlier can flush it no more.
+    fn claim(&mut self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Claim>, StoreError>;
+
+    /// Merges the deltas into the candles and moves the positions, in one transaction.
+    ///
+    /// Changes nothing if any partition's epoch or position is not what its [`Advance`] states. After an error that is
+    /// retriable the same flush may be tried again: it is fenced if the first try did get through after all.
+    fn flush(&mut self, flush: &Flush<'_>) -> Result<Flushed, FlushError>;
+
+    /// The positions of a group, for people: (partition, position, epoch).
+    fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError>;
+
+    /// A reader of this store. It may live on another thread and waits for no flush.
+    fn reader(&self) -> Result<Box<dyn CandleReader>, StoreError>;
+}
+
+/// Which candles to read.
+#[derive(Debug, Clone)]
+pub struct CandleQuery<'a> {
+    /// The groups that are asked. Where several have the pair, the one with the latest trade answers, alone.
+    pub groups: &'a [String],
+    /// The pair.
+    pub pair: &'a PairKey,
+    /// The interval.
+    pub interval: Interval,
+    /// Only candles that start at or after this time.
+    pub from: Option<i64>,
+    /// Only candles that start before this time.
+    pub before: Option<i64>,
+    /// At most so many: the latest.
+    pub limit: usize,
+}
+
+/// A candle and its start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StoredCandle {
+    /// The candle's start, unix seconds.
+    pub time: i64,
+    /// The candle.
+    pub candle: Candle,
+}
+
+/// A span of time for [`CandleReader::pairs`], unix seconds, end exclusive. Both are taken at a grain of 15 minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Where it starts.
+    pub start: i64,
+    /// Where it ends.
+    pub end: i64,
+}
+
+/// What a list of pairs says about each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PairSummary {
+    /// The pair.
+    pub pair: PairKey,
+    /// Symbol of the token, where a trade told it.
+    pub token_symbol: Option<String>,
+    /// Symbol of the base token, where a trade told it.
+    pub base_token_symbol: Option<String>,
+    /// The last price that is known.
+    pub last_price: Price,
+    /// The time of the trade that made it, unix seconds.
+    pub last_trade_at: i64,
+    /// All trades of the window in one candle; empty if there were none.
+    pub window: Candle,
+    /// The last price before the window, if there was a trade in the window's length before it.
+    pub before: Option<Price>,
+    /// Closes of up to 48 equal parts of the window, oldest first; a part without trades is left out.
+    pub sparkline: Vec<Price>,
+}
+
+/// A store's reading side.
+pub trait CandleReader: Send {
+    /// Candles of one pair, oldest first.
+    fn candles(&mut self, query: &CandleQuery<'_>) -> Result<Vec<StoredCandle>, StoreError>;
+
+    /// Every pair that has a candle, by volume in the window, largest first.
+    fn pairs(&mut self, groups: &[String], window: Window) -> Result<Vec<PairSummary>, StoreError>;
+
+    /// Hands out every candle of a group.
+    fn for_each(
+        &mut self,
+        group: &str,
+        each: &mut dyn FnMut(&PairKey, Interval, i64, &Candle),
+    ) -> Result<(), StoreError>;
+}
+
+/// Gathers one pair's part of a summary from its 15-minute candles, which may come in any order.
+#[derive(Debug, Clone)]
+pub(crate) struct WindowSums {
+    pub(crate) window: Candle,
+    before: Candle,
+    spark: Vec<Candle>,
+}
+
+/// Parts of a sparkline.
+const SPARKS: i64 = 48;
+
+impl WindowSums {
+    pub(crate) fn new() -> WindowSums {
+        WindowSums { window: Candle::EMPTY, before: Candle::EMPTY, spark: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, window: Window, time: i64, candle: &Candle) {
+        if time < window.start {
+            self.before.merge(candle);
+            return;
+        }
+        self.window.merge(candle);
+        let part = (time - window.start) * SPARKS / (window.end - window.start).max(1);
+        let part = usize::try_from(part.clamp(0, SPARKS - 1)).unwrap_or(0);
+        if self.spark.len() <= part {
+            self.spark.resize(part + 1, Candle::EMPTY);
+        }
+        self.spark[part].merge(candle);
+    }
+
+    pub(crate) fn before(&self) -> Option<Price> {
+        self.before.prices().map(|p| p.close)
+    }
+
+    pub(crate) fn sparkline(&self) -> Vec<Price> {
+        self.spark.iter().filter_map(Candle::prices).map(|p| p.close).collect()
+    }
+}
+
+/// Two summaries of one pair, of two groups: the one with the latest trade stays. Then by volume.
+pub(crate) fn settle(mut summaries: Vec<PairSummary>) -> Vec<PairSummary> {
+    summaries.sort_by(|a, b| a.pair.cmp(&b.pair).then(b.last_trade_at.cmp(&a.last_trade_at)));
+    summaries.dedup_by(|a, b| a.pair == b.pair);
+    summaries.sort_by(|a, b| {
+        b.window.volume_usd.cmp(&a.window.volume_usd).then(b.last_trade_at.cmp(&a.last_trade_at))
+    });
+    summaries
+}

@@ -1,0 +1,169 @@
+//! What every store does.
+
+use market_data::{Interval, PairKey};
+use market_store::{CandleQuery, CandleStore, FlushError, MemoryStore, SqliteStore, Window};
+
+use crate::support::{GROUP, advance, deltas, dump, flush, flush_as, partition};
+
+/// Runs a test with each kind of store.
+fn each(test: impl Fn(&mut dyn CandleStore)) {
+    test(&mut MemoryStore::new());
+    let folder = tempfile::tempdir().unwrap();
+    test(&mut SqliteStore::open(&folder.path().join("candles.db")).unwrap());
+}
+
+#[test]
+fn a_claim_raises_the_epoch_and_reads_the_position() {
+    each(|store| {
+        let claims = store.claim(GROUP, &[partition(0), partition(1)]).unwrap();
+        assert_eq!(claims.iter().map(|c| (c.epoch, c.position)).collect::<Vec<_>>(), [(1, None), (1, None)]);
+        flush(store, &[advance(&claims[0], 5)], &deltas(&[("a", 60, "2")])).unwrap();
+        let again = store.claim(GROUP, &[partition(0)]).unwrap();
+        assert_eq!((again[0].epoch, again[0].position), (2, Some(5)));
+        assert_eq!(store.claim("other", &[partition(0)]).unwrap()[0].epoch, 1);
+        let positions = store.positions(GROUP).unwrap();
+        assert_eq!(
+            positions.iter().map(|c| (c.epoch, c.position)).collect::<Vec<_>>(),
+            [(2, Some(5)), (1, None)]
+        );
+    });
+}
+
+#[test]
+fn a_flush_merges_into_what_is_stored() {
+    each(|store| {
+        let claim = store.claim(GROUP, &[partition(0)]).unwrap().remove(0);
+        flush(store, &[advance(&claim, 1)], &deltas(&[("a", 61, "2"), ("b", 70, "5")])).unwrap();
+        let mut second = advance(&claim, 2);
+        second.from = Some(1);
+        // One candle gets older and newer trades, one is new.
+        let more = deltas(&[("a", 60, "1"), ("a", 62, "3"), ("a", 130, "4")]);
+        let flushed = flush(store, &[second], &more).unwrap();
+        let all = dump(&mut *store.reader().unwrap(), GROUP);
+        let whole =
+            deltas(&[("a", 60, "1"), ("a", 61, "2"), ("a", 62, "3"), ("a", 130, "4"), ("b", 70, "5")]);
+        assert_eq!(all.len(), whole.candles.len());
+        for delta in &whole.candles {
+            let pair = &whole.pairs[delta.pair as usize].key;
+            let (.., stored) =
+                all.iter().find(|(p, i, t, _)| (p, *i, *t) == (pair, delta.interval, delta.time)).unwrap();
+            let (stored, wanted) = (stored.prices().unwrap(), delta.candle.prices().unwrap());
+            assert_eq!(
+                (stored.open, stored.close, stored.high, stored.low),
+                (wanted.open, wanted.close, wanted.high, wanted.low)
+            );
+        }
+        // The flush says what the store has now.
+        let minute = more.candles.iter().position(|d| d.interval == Interval::M1 && d.time == 60).unwrap();
+        assert_eq!(flushed.candles[minute].count, 3);
+        assert_eq!(flushed.candles[minute].prices().unwrap().open.to_string(), "1");
+    });
+}
+
+#[test]
+fn a_flush_with_an_old_epoch_or_a_moved_position_changes_nothing() {
+    each(|store| {
+        let zombie = store.claim(GROUP, &[partition(0), partition(1)]).unwrap();
+        flush(store, &[advance(&zombie[0], 3)], &deltas(&[("a", 60, "2")])).unwrap();
+        let before = dump(&mut *store.reader().unwrap(), GROUP);
+        // The position moved.
+        let error = flush(store, &[advance(&zombie[0], 4)], &deltas(&[("a", 60, "9")])).unwrap_err();
+        assert!(matches!(error, FlushError::Fenced { found: Some(3), .. }), "{error}");
+        // The epoch moved, of the second partition only: the first does not advance either.
+        store.claim(GROUP, &[partition(1)]).unwrap();
+        let mut first = advance(&zombie[0], 4);
+        first.from = Some(3);
+        let error = flush(store, &[first, advance(&zombie[1], 7)], &deltas(&[("c", 60, "9")])).unwrap_err();
+        assert!(matches!(error, FlushError::Fenced { epoch: 1, found_epoch: 2, .. }), "{error}");
+        // Never claimed.
+        let mut stranger = advance(&zombie[0], 1);
+        stranger.partition = partition(9);
+        flush(store, &[stranger], &deltas(&[("d", 60, "9")])).unwrap_err();
+        assert_eq!(dump(&mut *store.reader().unwrap(), GROUP), before);
+        assert_eq!(store.positions(GROUP).unwrap()[0].position, Some(3));
+        // The owner goes on.
+        let owner = store.claim(GROUP, &[partition(0)]).unwrap().remove(0);
+        flush(store, &[advance(&owner, 4)], &deltas(&[("a", 60, "3")])).unwrap();
+    });
+}
+
+#[test]
+fn groups_are_never_mixed_and_the_latest_answers() {
+    each(|store| {
+        for (group, trades) in
+            [("old", vec![("a", 60, "1"), ("x", 60, "1")]), ("new", vec![("a", 60, "1"), ("a", 120, "2")])]
+        {
+            let claim = store.claim(group, &[partition(0)]).unwrap().remove(0);
+            flush_as(store, group, &[advance(&claim, 1)], &deltas(&trades)).unwrap();
+        }
+        let mut reader = store.reader().unwrap();
+        let groups = ["old".to_owned(), "new".to_owned()];
+        let pair = PairKey::new("1", "a");
+        let query = CandleQuery {
+            groups: &groups,
+            pair: &pair,
+            interval: Interval::D1,
+            from: None,
+            before: None,
+            limit: 9,
+        };
+        let candles = reader.candles(&query).unwrap();
+        assert_eq!((candles.len(), candles[0].candle.count), (1, 2));
+        let pairs = reader.pairs(&groups, Window { start: 0, end: 86_400 }).unwrap();
+        let counts: Vec<_> = pairs.iter().map(|p| (p.pair.pair.as_str(), p.window.count)).collect();
+        assert_eq!(counts, [("a", 2), ("x", 1)]);
+        assert!(reader.pairs(&["none".to_owned()], Window { start: 0, end: 86_400 }).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_query_gives_the_latest_candles_of_its_range_oldest_first() {
+    each(|store| {
+        let claim = store.claim(GROUP, &[partition(0)]).unwrap().remove(0);
+        // Sparse over years: minutes, hours and days without trades between them.
+        let times = [0, 60, 3_600, 86_399, 86_400, 40_000_000, 1_000_000_000, 1_000_000_060, 1_000_043_200];
+        let trades: Vec<_> =
+            times.iter().flat_map(|t| [("a", *t.max(&1), "2"), ("b", t + 600, "3")]).collect();
+        flush(store, &[advance(&claim, 1)], &deltas(&trades)).unwrap();
+        let mut reader = store.reader().unwrap();
+        let groups = [GROUP.to_owned()];
+        let pair = PairKey::new("1", "a");
+        let mut ask = |interval, from, before, limit| -> Vec<i64> {
+            let query = CandleQuery { groups: &groups, pair: &pair, interval, from, before, limit };
+            reader.candles(&query).unwrap().iter().map(|c| c.time).collect()
+        };
+        assert_eq!(ask(Interval::M1, None, None, 100).len(), 9);
+        assert_eq!(
+            ask(Interval::M1, None, None, 2),
+            [1_000_000_020, 1_000_043_160].map(|t: i64| t - t.rem_euclid(60))
+        );
+        assert_eq!(ask(Interval::M1, None, Some(86_400), 2), [3_600, 86_340]);
+        assert_eq!(ask(Interval::M1, Some(60), Some(86_340), 9), [60, 3_600]);
+        assert_eq!(ask(Interval::H1, None, Some(86_400), 9), [0, 3_600, 82_800]);
+        assert_eq!(ask(Interval::D1, None, Some(40_000_000), 9), [0, 86_400, 39_916_800]);
+        assert_eq!(ask(Interval::D1, Some(5), Some(4), 9), [0i64; 0]);
+    });
+}
+
+#[test]
+fn the_list_of_pairs_knows_price_change_and_volume() {
+    each(|store| {
+        let claim = store.claim(GROUP, &[partition(0)]).unwrap().remove(0);
+        let day = 86_400;
+        let trades =
+            [("a", day - 1_000, "2"), ("a", day + 5, "3"), ("a", day + 7_200, "4"), ("quiet", 5, "7")];
+        flush(store, &[advance(&claim, 1)], &deltas(&trades)).unwrap();
+        let pairs =
+            store.reader().unwrap().pairs(&[GROUP.to_owned()], Window { start: day, end: 2 * day }).unwrap();
+        let [a, quiet] = &pairs[..] else { panic!("{pairs:?}") };
+        assert_eq!(
+            (a.pair.pair.as_str(), a.last_price.to_string().as_str(), a.last_trade_at),
+            ("a", "4", day + 7_200)
+        );
+        assert_eq!((a.window.count, a.window.volume_usd.to_string().as_str()), (2, "2"));
+        assert_eq!(a.before.unwrap().to_string(), "2");
+        assert_eq!(a.sparkline.iter().map(ToString::to_string).collect::<Vec<_>>(), ["3", "4"]);
+        assert_eq!((a.token_symbol.as_deref(), a.base_token_symbol.as_deref()), (Some("Ta"), Some("USDC")));
+        assert_eq!((quiet.last_price.to_string().as_str(), quiet.window.count), ("7", 0));
+    });
+}

@@ -1,0 +1,7 @@
+//! The contract of a store, held by every kind of store; and what only a file can get wrong.
+
+#![expect(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is the failure")]
+
+mod contract;
+mod file;
+mod support;
