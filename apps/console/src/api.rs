@@ -1,0 +1,79 @@
+//! The JSON questions and their errors.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use kohort_client::admin::AdminError;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::events::Event;
+use crate::{Console, groups};
+
+const EVENTS: usize = 100;
+const EVENTS_MAX: usize = 1000;
+
+/// An answer that is no success: what, and the mend.
+pub(crate) struct Failure(StatusCode, String);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({"error": self.1}))).into_response()
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Failure {
+        Failure(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the broker does not answer as it should: {error}; ask again"),
+        )
+    }
+}
+
+pub(crate) async fn groups(
+    State(console): State<Console>,
+) -> Result<Json<Vec<groups::ListedGroup>>, Failure> {
+    Ok(Json(console.groups.list().await?))
+}
+
+pub(crate) async fn group(
+    State(console): State<Console>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Failure> {
+    let group = console.groups.describe(&name).await?;
+    if group.state == "Dead" {
+        return Err(Failure(
+            StatusCode::NOT_FOUND,
+            format!("there is no group `{name}`; `/api/groups` lists them"),
+        ));
+    }
+    let mut answer = serde_json::to_value(group)
+        .map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let now = console.history.as_ref().and_then(|history| history.now(&name));
+    answer["generation"] = json!(now.as_ref().map(|now| now.generation));
+    answer["leader"] = json!(now.and_then(|now| now.leader));
+    Ok(Json(answer))
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct EventsQuery {
+    group: Option<String>,
+    limit: Option<usize>,
+}
+
+pub(crate) async fn events(
+    State(console): State<Console>,
+    Query(query): Query<EventsQuery>,
+) -> Json<Vec<Event>> {
+    let limit = query.limit.unwrap_or(EVENTS).min(EVENTS_MAX);
+    let notes =
+        console.history.map(|history| history.notes(query.group.as_deref(), limit)).unwrap_or_default();
+    Json(notes.iter().map(Event::of).collect())
+}
+
+pub(crate) async fn metrics(State(console): State<Console>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], console.metrics.render())
+        .into_response()
+}
