@@ -20,3 +20,4 @@ pub mod messages {
 
 pub use errors::ErrorCode;
 pub use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, StrBytes};
+pub use uuid::Uuid;

@@ -1,0 +1,226 @@
+//! Fetch (1), versions 4 to 18.
+//!
+//! 5: log start offset. 7: sessions (KIP-227). 9: leader epoch of the reader (KIP-320). 11: preferred replica. 12: flexible, diverging
+//! epochs. 13: topic ids (KIP-516). 15: replica state. 16 to 18: node endpoints, directory ids, high watermarks.
+//! Not supported: replicas, transactions (`read_committed` reads to the high watermark: nothing is ever undecided).
+//!
+//! A fetch that finds less than it asked for registers with its partitions and is woken by an append; it never sleeps and looks
+//! again. Batches are handed to the socket as the log has them, in pieces.
+
+mod answer;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kohort_protocol::messages::FetchRequest;
+use kohort_protocol::{ErrorCode, StrBytes, Uuid};
+use tokio::sync::Notify;
+
+pub(crate) use session::Sessions;
+
+use self::answer::{Answer, PartitionAnswer};
+use self::session::{Context, Wanted};
+use super::{Call, Outcome};
+use crate::broker::Shared;
+use crate::connection::HangUp;
+use crate::log::{ReadError, Slice};
+use crate::partition::{Partition, Waiter, check_leader_epoch};
+
+/// A partition of a fetch, by name or by id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) name: StrBytes,
+    pub(crate) id: Uuid,
+    pub(crate) partition: i32,
+}
+
+/// Handles a fetch, waiting if it may.
+pub(crate) async fn handle(mut call: Call<'_>) -> Result<Outcome, HangUp> {
+    let request: FetchRequest = call.request()?;
+    let version = call.version();
+    let mut context = match call.shared.sessions.open(&request, version) {
+        Ok(context) => context,
+        Err(error) => {
+            return Ok(Answer::refused(version, call.header.correlation_id, error).finish(&mut call));
+        }
+    };
+    let limits = Limits {
+        min: usize::try_from(request.min_bytes).unwrap_or(0),
+        max: usize::try_from(request.max_bytes)
+            .unwrap_or(0)
+            .min(call.shared.settings.size("fetch.max.bytes")),
+    };
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let mut found = look(call.shared, &context, limits);
+    if !found.enough && !wait.is_zero() {
+        let waiting = Waiting::register(call.shared, &context);
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            // Once more after registering: what came in between is not told.
+            found = look(call.shared, &context, limits);
+            if found.enough || tokio::time::timeout_at(deadline, waiting.waiter.notified()).await.is_err() {
+                break;
+            }
+            waiting.again();
+        }
+        if !found.enough {
+            found = look(call.shared, &context, limits);
+        }
+    }
+    let session_id = context.session_id();
+    let mut answer = Answer::new(version, call.header.correlation_id, session_id);
+    for (wanted, read) in context.wanted().iter().zip(found.reads) {
+        let partition = read.load(call.shared, wanted);
+        answer.add(wanted, partition);
+    }
+    context.settle(&mut answer);
+    Ok(answer.finish(&mut call))
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    min: usize,
+    max: usize,
+}
+
+struct Found {
+    reads: Vec<Read>,
+    enough: bool,
+}
+
+enum Read {
+    Records { slice: Slice, end: i64, start: i64 },
+    Nothing { error: ErrorCode, end: i64, start: i64 },
+}
+
+/// Finds what each partition has, without reading it. Whole batches; the first batch of the answer even if it is larger than
+/// everything asked for, so that a reader gets past it (KIP-74).
+fn look(shared: &Shared, context: &Context<'_>, limits: Limits) -> Found {
+    let mut left = limits.max;
+    let (mut bytes, mut news, mut any) = (0, false, false);
+    let mut reads = Vec::with_capacity(context.wanted().len());
+    for wanted in context.wanted() {
+        let read = find(shared, wanted, left, !any);
+        match &read {
+            Read::Records { slice, .. } => {
+                let n = slice.bytes_max();
+                any |= n > 0;
+                bytes += n;
+                left = left.saturating_sub(n);
+            }
+            Read::Nothing { .. } => news = true,
+        }
+        reads.push(read);
+    }
+    // An error is news at once, and so is a fetch of nothing at all.
+    Found {
+        reads,
+        enough: news || bytes >= limits.min || context.wanted().is_empty() && !context.is_incremental(),
+    }
+}
+
+fn find(shared: &Shared, wanted: &Wanted, left: usize, first: bool) -> Read {
+    let nothing = |error| Read::Nothing { error, end: -1, start: -1 };
+    let Some(partition) = partition(shared, &wanted.key) else {
+        return nothing(if wanted.by_id && topic_is_unknown(shared, wanted) {
+            ErrorCode::UNKNOWN_TOPIC_ID
+        } else {
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        });
+    };
+    if let Err(error) = check_leader_epoch(wanted.leader_epoch) {
+        return nothing(error);
+    }
+    let max = usize::try_from(wanted.max_bytes).unwrap_or(0).min(left);
+    let found = partition.with(|log| {
+        let (start, end) = (log.start_offset(), log.end_offset());
+        match log.read(wanted.offset, max, first) {
+            Ok(slice) => Read::Records { slice, end, start },
+            Err(ReadError::OffsetOutOfRange { .. }) => {
+                Read::Nothing { error: ErrorCode::OFFSET_OUT_OF_RANGE, end: -1, start: -1 }
+            }
+            Err(e) => {
+                tracing::error!("cannot read `{}-{}`: {e}", &*wanted.key.name, wanted.key.partition);
+                Read::Nothing { error: ErrorCode::KAFKA_STORAGE_ERROR, end: -1, start: -1 }
+            }
+        }
+    });
+    found.unwrap_or_else(|| nothing(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))
+}
+
+fn topic_is_unknown(shared: &Shared, wanted: &Wanted) -> bool {
+    shared.catalog.topic_by_id(wanted.key.id).is_none()
+}
+
+fn partition(shared: &Shared, key: &Key) -> Option<Arc<Partition>> {
+    let topic =
+        if key.id.is_nil() { shared.catalog.topic(&key.name) } else { shared.catalog.topic_by_id(key.id) }?;
+    topic.partition(key.partition).cloned()
+}
+
+impl Read {
+    /// Reads what was found.
+    fn load(self, shared: &Shared, wanted: &Wanted) -> PartitionAnswer {
+        match self {
+            Self::Nothing { error, end, start } => {
+                PartitionAnswer { error, high_watermark: end, log_start: start, records: vec![] }
+            }
+            Self::Records { slice, end, start } => match slice.load(&shared.buffers) {
+                Ok(records) => {
+                    PartitionAnswer { error: ErrorCode::NONE, high_watermark: end, log_start: start, records }
+                }
+                Err(e) => {
+                    tracing::error!("cannot read `{}-{}`: {e}", &*wanted.key.name, wanted.key.partition);
+                    PartitionAnswer {
+                        error: ErrorCode::KAFKA_STORAGE_ERROR,
+                        high_watermark: -1,
+                        log_start: -1,
+                        records: vec![],
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// A fetch's place in the queues of its partitions; it leaves them when it is dropped.
+struct Waiting {
+    waiter: Waiter,
+    partitions: Vec<Arc<Partition>>,
+}
+
+impl Waiting {
+    fn register(shared: &Shared, context: &Context<'_>) -> Self {
+        let waiting = Self {
+            waiter: Arc::new(Notify::new()),
+            partitions: context.wanted().iter().filter_map(|w| partition(shared, &w.key)).collect(),
+        };
+        for partition in &waiting.partitions {
+            partition.wait(&waiting.waiter);
+        }
+        waiting
+    }
+
+    /// A wake-up took it out of one queue; which one is not known.
+    fn again(&self) {
+        for partition in &self.partitions {
+            partition.leave(&self.waiter);
+            partition.wait(&self.waiter);
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        for partition in &self.partitions {
+            partition.leave(&self.waiter);
+        }
+    }
+}
+
+/// The pieces of a partition's records and their length.
+pub(super) fn length(records: &[Bytes]) -> usize {
+    records.iter().map(Bytes::len).sum()
+}

@@ -1,0 +1,51 @@
+//! FindCoordinator (10), versions 0 to 6. 4: many keys at once (KIP-699). 6: share groups (refused: 42).
+//!
+//! One node: it coordinates every group. Kafka makes `__consumer_offsets` here and answers 15 until it is there; ours is there from
+//! the start. Not supported: transactions (the look-up answers 15, which clients retry until they give up).
+
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::find_coordinator_response::Coordinator;
+use kohort_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
+
+use super::{Call, Outcome, text};
+use crate::connection::HangUp;
+
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+
+pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
+    let request: FindCoordinatorRequest = call.request()?;
+    let shared = call.shared;
+    let error = match request.key_type {
+        GROUP => ErrorCode::NONE,
+        TRANSACTION => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        _ => ErrorCode::INVALID_REQUEST,
+    };
+    let (node, host, port) = if error.is_ok() {
+        (BrokerId(shared.node_id), text(shared.advertised.0.clone()), shared.advertised.1)
+    } else {
+        (BrokerId(-1), text(""), -1)
+    };
+    let message = (!error.is_ok()).then(|| text(error.name()));
+    let answer = if call.version() < 4 {
+        FindCoordinatorResponse::default()
+            .with_error_code(error.0)
+            .with_error_message(if call.version() >= 1 { message } else { None })
+            .with_node_id(node)
+            .with_host(host)
+            .with_port(port)
+    } else {
+        let found = |key: &kohort_protocol::StrBytes| {
+            Coordinator::default()
+                .with_key(key.clone())
+                .with_error_code(error.0)
+                .with_error_message(message.clone())
+                .with_node_id(node)
+                .with_host(host.clone())
+                .with_port(port)
+        };
+        FindCoordinatorResponse::default()
+            .with_coordinators(request.coordinator_keys.iter().map(found).collect())
+    };
+    call.answer(&answer)
+}

@@ -1,0 +1,131 @@
+//! The APIs, one file each. [`SPOKEN`] is what ApiVersions advertises: only what is handled here.
+
+mod api_versions;
+mod configs;
+mod create_partitions;
+mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+pub(crate) mod fetch;
+mod find_coordinator;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use kohort_protocol::frame::{self, RequestError, RequestHeader};
+use kohort_protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
+
+use crate::broker::Shared;
+use crate::connection::{HangUp, Peer};
+use crate::groups;
+
+/// API key, oldest and newest version. Produce says 0 because librdkafka looks for the old versions before it trusts a broker with
+/// compression (KAFKA-18659); below 3 it is refused all the same.
+pub(crate) static SPOKEN: &[(i16, i16, i16)] = &[
+    (0, 0, 13),
+    (1, 4, 18),
+    (2, 1, 10),
+    (3, 0, 13),
+    (8, 2, 9),
+    (9, 1, 9),
+    (10, 0, 6),
+    (11, 0, 9),
+    (12, 0, 4),
+    (13, 0, 5),
+    (14, 0, 5),
+    (15, 0, 6),
+    (16, 0, 5),
+    (18, 0, 4),
+    (19, 2, 7),
+    (20, 1, 6),
+    (21, 0, 2),
+    (22, 0, 5),
+    (23, 2, 4),
+    (32, 1, 4),
+    (33, 0, 2),
+    (37, 0, 3),
+    (42, 0, 2),
+    (44, 0, 1),
+    (47, 0, 0),
+    (60, 0, 2),
+];
+
+/// One request and where its answer goes.
+pub(crate) struct Call<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) header: RequestHeader,
+    pub(crate) peer: &'a Peer,
+    /// The bytes after the header.
+    pub(crate) body: Bytes,
+    /// An empty buffer for the answer's frame.
+    pub(crate) out: &'a mut BytesMut,
+}
+
+/// How a request ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The answer stands in `out`.
+    Answered,
+    /// The answer is these pieces, one after the other.
+    Pieces(Vec<Bytes>),
+    /// There is none: a produce with acks=0, or a call that its own member repeated.
+    Silent,
+}
+
+impl Call<'_> {
+    pub(crate) fn version(&self) -> i16 {
+        self.header.api_version
+    }
+
+    /// The request's body.
+    pub(crate) fn request<T: Decodable>(&self) -> Result<T, HangUp> {
+        Ok(frame::decode_request(&self.header, self.body.clone())?)
+    }
+
+    /// Writes the answer.
+    pub(crate) fn answer<T: Encodable + HeaderVersion>(self, message: &T) -> Result<Outcome, HangUp> {
+        frame::encode_response(self.out, self.header.api_version, self.header.correlation_id, message)?;
+        Ok(Outcome::Answered)
+    }
+}
+
+/// Handles one request.
+pub(crate) async fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
+    let (key, version) = (call.header.api_key, call.header.api_version);
+    if key == frame::API_VERSIONS {
+        return api_versions::handle(call);
+    }
+    if !SPOKEN.iter().any(|(k, low, high)| *k == key && (*low..=*high).contains(&version)) {
+        return Err(RequestError::Unsupported { key, version }.into());
+    }
+    match key {
+        0 => produce::handle(call),
+        1 => fetch::handle(call).await,
+        2 => list_offsets::handle(call),
+        3 => metadata::handle(call),
+        10 => find_coordinator::handle(call),
+        19 => create_topics::handle(call),
+        20 => delete_topics::handle(call),
+        21 => delete_records::handle(call),
+        22 => init_producer_id::handle(call),
+        23 => offset_for_leader_epoch::handle(call),
+        32 => describe_configs::handle(call),
+        33 => configs::alter(call),
+        37 => create_partitions::handle(call),
+        44 => configs::alter_incrementally(call),
+        60 => describe_cluster::handle(call),
+        _ => groups::api::handle(call).await,
+    }
+}
+
+/// An owned text for a message.
+pub(crate) fn text(s: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(s.into())
+}

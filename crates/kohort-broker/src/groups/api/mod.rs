@@ -1,0 +1,60 @@
+//! The group APIs: from the wire to the core's words and back, one file each.
+
+mod delete_groups;
+mod describe_groups;
+mod heartbeat;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod sync_group;
+
+use kohort_group::coordinator::{Client, Request};
+use kohort_protocol::StrBytes;
+use kohort_protocol::frame::RequestError;
+
+use super::Ended;
+use crate::api::{Call, Outcome};
+use crate::connection::HangUp;
+
+/// Handles one request of the group APIs.
+pub(crate) async fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
+    match call.header.api_key {
+        8 => offset_commit::handle(call).await,
+        9 => offset_fetch::handle(call).await,
+        11 => join_group::handle(call).await,
+        12 => heartbeat::handle(call).await,
+        13 => leave_group::handle(call).await,
+        14 => sync_group::handle(call).await,
+        15 => describe_groups::handle(call).await,
+        16 => list_groups::handle(call).await,
+        42 => delete_groups::handle(call).await,
+        47 => offset_delete::handle(call).await,
+        key => Err(RequestError::Unsupported { key, version: call.version() }.into()),
+    }
+}
+
+/// Asks the core on behalf of the call's client.
+async fn ask(call: &Call<'_>, request: Request) -> Ended {
+    let client = Client { id: call.header.client_id.to_string(), host: call.peer.host.clone() };
+    call.shared.groups.ask(call.peer.connection, client, request).await
+}
+
+/// The answer if it is of the kind that was asked for; the core always gives that.
+macro_rules! answered {
+    ($ended:expr, $variant:ident) => {
+        match $ended {
+            super::Ended::Answered(kohort_group::coordinator::Response::$variant(response)) => Ok(response),
+            super::Ended::Answered(other) => unreachable!("asked for another answer than {other:?}"),
+            super::Ended::Dropped => return Ok(crate::api::Outcome::Silent),
+            super::Ended::Failed(code) => Err(code),
+        }
+    };
+}
+use answered;
+
+fn owned(s: Option<&StrBytes>) -> Option<String> {
+    s.map(|s| s.to_string())
+}
