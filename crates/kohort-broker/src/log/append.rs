@@ -228,8 +228,11 @@ impl Log {
             Some(first) if first >= 0 && max_timestamp >= 0 => max_timestamp.saturating_sub(first),
             _ => now_ms.saturating_sub(active.created_ms),
         };
+        // Only closed segments are compacted, so one must not stay open longer than compaction may wait.
+        let lag_ms = self.config.max_compaction_lag_ms.filter(|_| self.config.cleanup.compact);
+        let segment_ms = self.config.segment_ms.min(lag_ms.unwrap_or(i64::MAX));
         active.size + bytes > self.config.segment_bytes.min(i32::MAX as u64)
-            || age > self.config.segment_ms
+            || age > segment_ms
             || active.index.bytes() >= self.config.segment_index_bytes
             || next_offset - active.base_offset > i64::from(i32::MAX)
     }

@@ -14,6 +14,8 @@ pub(super) const TIME_INDEX: &str = "timeindex";
 pub(super) const SNAPSHOT: &str = "snapshot";
 /// A file that is being written and does not count yet.
 pub(super) const PART: &str = "part";
+/// A compacted segment that is about to take the place of others.
+pub(super) const SWAP: &str = "swap";
 /// What a clean shutdown leaves.
 pub(super) const CLEAN: &str = "clean-shutdown";
 /// Log start offset and recovery point.

@@ -96,7 +96,7 @@ impl Log {
     }
 
     pub(super) fn write_checkpoint(&self) -> io::Result<()> {
-        let text = format!("{} {}\n", self.start_offset, self.recovery_point);
+        let text = format!("{} {} {}\n", self.start_offset, self.recovery_point, self.cleaned_to);
         files::replace(&self.dir.join(files::CHECKPOINT), text.as_bytes())
     }
 

@@ -9,7 +9,8 @@
 //!   ([`Slice::in_memory`]: it will not block), else with one read of the file into a buffer of the [`ReadBuffers`].
 //! - [`Log::set_hook`]: called with the new end after every append, under the lock: wake waiting fetches from there.
 //! - Every so often, per log: [`Log::retention`], then [`Log::flush_due`] and, outside the lock, [`Flush::run`], then
-//!   [`Log::flushed`].
+//!   [`Log::flushed`]. For a compacted log also [`Log::compaction_due`], outside the lock [`Compaction::run`], then
+//!   [`Log::compacted`].
 //!
 //! The high watermark is the log end offset: there are no replicas.
 //!
@@ -21,10 +22,10 @@
 //!
 //! # Not here
 //!
-//! Compaction (`cleanup.policy=compact`): a cleaner will rewrite [`segment::Sealed`]s, keeping offsets and the last batch of
-//! each; readers already go on to the next segment where one has a gap at its end. Transactions. Replication.
+//! Transactions. Replication. Recompression (`compression.type` other than `producer`).
 
 mod append;
+mod compact;
 mod config;
 mod epochs;
 mod files;
@@ -49,6 +50,7 @@ use std::sync::Arc;
 use kohort_protocol::records::Decompressor;
 
 pub use append::{AppendError, AppendInfo, AppendOptions, Origin};
+pub use compact::{Compacted, Compaction, CompactionStats};
 pub use config::{CleanupPolicy, LogConfig};
 pub use flush::Flush;
 pub use producers::SequenceError;
@@ -77,6 +79,8 @@ pub struct Log {
     end_offset: i64,
     /// Below it everything is on disk.
     recovery_point: i64,
+    /// Below it compaction has been.
+    cleaned_to: i64,
     producers: Producers,
     epochs: Epochs,
     recent: Recent,

@@ -20,7 +20,7 @@ use super::index::{OffsetIndex, TimeIndex};
 use super::producers::Producers;
 use super::recent::Recent;
 use super::segment::{Active, Sealed, scan};
-use super::{Log, files};
+use super::{Log, compact, files};
 
 /// Why a log cannot be opened.
 #[derive(Debug, Error)]
@@ -66,6 +66,7 @@ struct Recovery {
     bases: Vec<i64>,
     start_offset: i64,
     recovery_point: i64,
+    cleaned_to: i64,
     /// (size of the active segment, end offset), if the last process said good-bye.
     clean: Option<(u64, i64)>,
     found: Recovered,
@@ -73,6 +74,7 @@ struct Recovery {
 
 impl Recovery {
     fn read(dir: &Path, config: LogConfig, now_ms: i64) -> io::Result<Self> {
+        compact::finish_swaps(dir)?;
         let mut bases = Vec::new();
         for (offset, kind) in files::list(dir)? {
             match kind.as_str() {
@@ -83,7 +85,8 @@ impl Recovery {
                 _ => {}
             }
         }
-        let [start_offset, recovery_point] = numbers(&dir.join(files::CHECKPOINT))?.unwrap_or([0, 0]);
+        let checkpoint = numbers(&dir.join(files::CHECKPOINT))?;
+        let [start_offset, recovery_point, cleaned_to] = checkpoint.unwrap_or([0; 3]);
         let mark = dir.join(files::CLEAN);
         let clean = numbers(&mark)?.and_then(|[base, size, end]| {
             let really = files::path(dir, base, files::LOG).metadata().ok()?.len();
@@ -93,7 +96,7 @@ impl Recovery {
         files::remove(&mark)?;
         let found = Recovered { clean: clean.is_some(), ..Recovered::default() };
         let dir = dir.to_owned();
-        Ok(Self { dir, config, now_ms, bases, start_offset, recovery_point, clean, found })
+        Ok(Self { dir, config, now_ms, bases, start_offset, recovery_point, cleaned_to, clean, found })
     }
 
     fn run(mut self) -> io::Result<(Log, Recovered)> {
@@ -166,6 +169,7 @@ impl Recovery {
         let log = Log {
             recent: Recent::new(config.recent_bytes_max, Arc::clone(&config.recent_budget)),
             recovery_point: self.recovery_point.min(end_offset),
+            cleaned_to: self.cleaned_to.min(end_offset),
             dir,
             config,
             sealed,

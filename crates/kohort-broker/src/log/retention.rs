@@ -123,6 +123,7 @@ impl Log {
         self.end_offset = next.max(base);
         self.start_offset = self.start_offset.min(self.end_offset);
         self.recovery_point = self.recovery_point.min(self.end_offset);
+        self.cleaned_to = self.cleaned_to.min(self.end_offset);
         self.recent.clear();
         self.epochs.truncate(self.end_offset);
         self.producers.clear();

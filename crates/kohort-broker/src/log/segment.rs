@@ -117,6 +117,11 @@ impl Sealed {
         }
     }
 
+    /// The same segment up to a later offset: what stood between was compacted away.
+    pub(super) fn stretched(&self, next_offset: i64) -> Self {
+        Self { next_offset, dir: self.dir.clone(), opened: Mutex::new(self.opened.lock().clone()), ..*self }
+    }
+
     /// The time by which retention judges it.
     pub(super) fn newest_ms(&self) -> i64 {
         if self.max_timestamp >= 0 { self.max_timestamp } else { self.modified_ms }
@@ -152,9 +157,14 @@ pub(super) struct Active {
 impl Active {
     /// Opens or creates the file; of what is in it nothing is known yet.
     pub(super) fn open(dir: &Path, base_offset: i64, now_ms: i64) -> io::Result<Self> {
-        Ok(Self {
+        Ok(Self::on(AppendFile::open(&files::path(dir, base_offset, files::LOG))?, base_offset, now_ms))
+    }
+
+    /// One that is written into this file, which is empty or not yet looked at.
+    pub(super) fn on(out: AppendFile, base_offset: i64, now_ms: i64) -> Self {
+        Self {
             base_offset,
-            out: AppendFile::open(&files::path(dir, base_offset, files::LOG))?,
+            out,
             size: 0,
             index: OffsetIndex::default(),
             times: TimeIndex::default(),
@@ -163,7 +173,7 @@ impl Active {
             created_ms: now_ms,
             max_timestamp: NO_TIMESTAMP,
             max_timestamp_offset: base_offset,
-        })
+        }
     }
 
     /// Takes up a segment whose end and indexes are known; `first` is the first batch of the file.

@@ -1,6 +1,7 @@
 //! The log as its caller sees it, on a real disk.
 
 mod append;
+mod compaction;
 mod props;
 mod reading;
 mod recovery;

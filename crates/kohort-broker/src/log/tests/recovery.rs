@@ -113,7 +113,9 @@ fn indexes_are_rebuilt_when_missing_or_damaged() {
                 if found == kind {
                     let path = files::path(dir.path(), offset, kind);
                     std::fs::remove_file(&path).expect("removes");
-                    damage.map(|bytes| std::fs::write(&path, bytes).expect("writes"));
+                    if let Some(bytes) = damage {
+                        std::fs::write(&path, bytes).expect("writes");
+                    }
                 }
             }
             let (log, found) = open(&dir, on_disk());
