@@ -77,7 +77,8 @@ impl Slice {
         matches!(self.0, Kind::Recent(_))
     }
 
-    /// About how many bytes it has, never fewer than it will give: what counts for a fetch's `min_bytes`.
+    /// About how many bytes it has: what counts for a fetch's `min_bytes`. In memory exact; of a file at most `max_bytes`, of
+    /// which whole batches may fill less, or a first batch more.
     #[must_use]
     pub fn bytes_max(&self) -> usize {
         match &self.0 {
