@@ -1,4 +1,6 @@
 """Group members by hand, one connection each."""
+import time
+
 from wire import MEMBER_ID_REQUIRED, NONE, REBALANCE, subscription
 
 
@@ -64,6 +66,13 @@ class Hand:
         fields = dict(group_id=self.group, generation_id=self.generation, member_id=self.id, group_instance_id=self.instance)
         return self.c.call("Heartbeat", 3, **{**fields, **other})["error_code"]
 
+    def until(self, error, seconds=5):
+        """Heartbeats until one is answered so: requests on other connections take effect in their own time."""
+        end = time.monotonic() + seconds
+        while (got := self.heartbeat()) != error:
+            assert time.monotonic() < end, f"heartbeats say {got}, not {error}"
+            time.sleep(0.005)
+
     def leave(self):
         return self.c.call("LeaveGroup", 3, group_id=self.group, members=[dict(member_id=self.id, group_instance_id=self.instance)])
 
@@ -76,37 +85,24 @@ class Hand:
 
 
 def stable(connect, group, n=1, **options):
-    """`n` members in a stable group, each assigned its own number as bytes; the leader first."""
+    """`n` members in a stable group, each assigned its own bytes; the leader first."""
     members = []
-    for i in range(n):
-        m = Hand(connect, group, **options)
-        m.learn_id()
-        members.append(m)
-    # All known first, so that one rebalance takes them all.
-    for m in members:
-        m.send_join()
-        pending = [x for x in members if x is not m]
-    for m in members:
-        r = m.take_join()
-        assert r["error_code"] == NONE, r
-    while len({m.generation for m in members}) > 1 or len(next(m for m in members if m.leads()).joined["members"]) < n:
-        # The first join may have been answered alone: those of the older generation join again.
-        newest = max(m.generation for m in members)
+    for _ in range(n):
+        new = Hand(connect, group, **options).learn_id()
+        new.send_join()
         for m in members:
-            if m.generation < newest:
-                assert m.heartbeat() in (REBALANCE, 22), "an older generation"
-        for m in members:
+            m.until(REBALANCE)
             m.send_join()
+        members.append(new)
         for m in members:
-            assert m.take_join()["error_code"] == NONE
+            r = m.take_join()
+            assert r["error_code"] == NONE, r
     members.sort(key=lambda m: not m.leads())
-    for m in members[1:]:
-        m.send_sync()
-    leader = members[0]
+    leader, *followers = members
     r = leader.sync([(m.id, b"assignment %d" % i) for i, m in enumerate(members)])
     assert r["error_code"] == NONE and r["assignment"] == b"assignment 0", r
-    for i, m in enumerate(members[1:], 1):
-        r = m.c.receive()
+    for i, m in enumerate(followers, 1):
+        r = m.sync()
         assert r["error_code"] == NONE and r["assignment"] == b"assignment %d" % i, r
     return members
 
@@ -116,7 +112,6 @@ def rejoin_all(members):
     first, *others = sorted(members, key=lambda m: not m.leads())
     first.send_join()
     for m in others:
-        while m.heartbeat() != REBALANCE:
-            pass
+        m.until(REBALANCE)
         m.send_join()
     return [m.take_join() for m in members]

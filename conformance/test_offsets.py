@@ -54,7 +54,7 @@ def test_commits_are_validated(connect, group, topic):
 def test_a_commit_during_the_join_phase_counts_with_the_old_generation(connect, group, topic):
     a, b = stable(connect, group, 2)
     a.send_join()
-    assert b.heartbeat() == REBALANCE
+    b.until(REBALANCE)
     assert b.commit(topic, 9) == NONE
     b.send_join()
     a.take_join(), b.take_join()
