@@ -7,8 +7,8 @@ import { $, el, empty, say } from './dom.js';
 const HUES = ['#7fb4ff', '#e5b45a', '#6fd0b0', '#d58ad8', '#9aa7ff', '#f0926b', '#a5d268', '#66c7e0', '#e88aa4', '#c3b59a'];
 
 const TONES = {
-  rebalance_ended: 'good', loaded: 'good', created: 'change', member_joined: 'change', member_replaced: 'change',
-  generation_began: 'change', rebalance_began: 'warn', member_left: 'warn', emptied: 'warn', fenced: 'bad', deleted: 'bad',
+  'rebalance-ended': 'good', loaded: 'good', created: 'change', joined: 'change', returned: 'change', 'generation-began': 'change',
+  'rebalance-began': 'warn', left: 'warn', emptied: 'warn', 'offsets-dropped': 'warn', fenced: 'bad', deleted: 'bad',
 };
 
 const UNWANTED = ['Dead'];

@@ -8,11 +8,10 @@ use kohort_client::admin::AdminError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::events::Event;
+use crate::events::{EVENTS_MAX, Event};
 use crate::{Console, groups};
 
 const EVENTS: usize = 100;
-const EVENTS_MAX: usize = 1000;
 
 /// An answer that is no success: what, and the mend.
 pub(crate) struct Failure(StatusCode, String);
@@ -51,9 +50,9 @@ pub(crate) async fn group(
     }
     let mut answer = serde_json::to_value(group)
         .map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let now = console.history.as_ref().and_then(|history| history.now(&name));
-    answer["generation"] = json!(now.as_ref().map(|now| now.generation));
-    answer["leader"] = json!(now.and_then(|now| now.leader));
+    let (generation, leader) = console.events.map(|events| events.now(&name)).unwrap_or_default();
+    answer["generation"] = json!(generation);
+    answer["leader"] = json!(leader);
     Ok(Json(answer))
 }
 
@@ -68,9 +67,8 @@ pub(crate) async fn events(
     Query(query): Query<EventsQuery>,
 ) -> Json<Vec<Event>> {
     let limit = query.limit.unwrap_or(EVENTS).min(EVENTS_MAX);
-    let notes =
-        console.history.map(|history| history.notes(query.group.as_deref(), limit)).unwrap_or_default();
-    Json(notes.iter().map(Event::of).collect())
+    let events = console.events.map(|events| events.newest(query.group.as_deref(), limit));
+    Json(events.unwrap_or_default())
 }
 
 pub(crate) async fn metrics(State(console): State<Console>) -> Response {

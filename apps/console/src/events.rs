@@ -1,7 +1,28 @@
-//! Notes of the broker's event log as a person reads them. Every word of a sentence comes from the note.
+//! The broker's event log as a person reads it. Every word of a sentence comes from the event.
 
-use kohort_group::coordinator::{DeleteCause, Happened, LeaveCause, Note, Owner, RebalanceCause, Who};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kohort_broker::groups::GroupEvent;
 use serde::Serialize;
+
+use crate::History;
+
+/// How many events of a group, and of all groups together, can be asked for.
+pub(crate) const EVENTS_MAX: usize = 1000;
+
+/// What has been read of the event log so far. Pages ask each second; the log is asked for what is new.
+pub(crate) struct Events {
+    source: Arc<dyn History>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    last_id: u64,
+    all: VecDeque<Arc<GroupEvent>>,
+    by_group: BTreeMap<String, VecDeque<Arc<GroupEvent>>>,
+}
 
 /// One line of `/api/events`.
 #[derive(Debug, Serialize)]
@@ -9,119 +30,100 @@ pub(crate) struct Event {
     at_ms: u64,
     group: String,
     generation: i32,
-    kind: &'static str,
+    kind: String,
     member_id: Option<String>,
     text: String,
 }
 
+impl Events {
+    pub(crate) fn new(source: Arc<dyn History>) -> Events {
+        Events { source, seen: Mutex::default() }
+    }
+
+    /// The newest `limit` events of one group, or of all, newest first.
+    pub(crate) fn newest(&self, group: Option<&str>, limit: usize) -> Vec<Event> {
+        self.with(|seen| {
+            let events = match group {
+                Some(group) => seen.by_group.get(group),
+                None => Some(&seen.all),
+            };
+            events.into_iter().flatten().rev().take(limit).map(|event| Event::of(event)).collect()
+        })
+    }
+
+    /// A group's generation and leader, as its last events say.
+    pub(crate) fn now(&self, group: &str) -> (Option<i32>, Option<String>) {
+        self.with(|seen| {
+            let events = seen.by_group.get(group);
+            let generation = events.and_then(|events| events.back()).map(|event| event.generation);
+            let began = |event: &&Arc<GroupEvent>| event.kind == "generation-began";
+            let leader = events
+                .and_then(|events| events.iter().rev().find(began))
+                .and_then(|event| event.member.clone());
+            (generation, leader)
+        })
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&Seen) -> T) -> T {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for event in self.source.after(seen.last_id) {
+            seen.last_id = event.id;
+            let event = Arc::new(event);
+            push(seen.by_group.entry(event.group.clone()).or_default(), Arc::clone(&event));
+            push(&mut seen.all, event);
+        }
+        read(&seen)
+    }
+}
+
+fn push(events: &mut VecDeque<Arc<GroupEvent>>, event: Arc<GroupEvent>) {
+    if events.len() == EVENTS_MAX {
+        events.pop_front();
+    }
+    events.push_back(event);
+}
+
 impl Event {
-    pub(crate) fn of(note: &Note) -> Event {
-        let (kind, member_id, text) = tell(&note.what);
+    fn of(event: &GroupEvent) -> Event {
         Event {
-            at_ms: note.at.as_millis(),
-            group: note.group_id.clone(),
-            generation: note.generation,
-            kind,
-            member_id: member_id.map(str::to_owned),
-            text,
+            at_ms: event.at_ms,
+            group: event.group.clone(),
+            generation: event.generation,
+            kind: event.kind.clone(),
+            member_id: event.member.clone(),
+            text: tell(event),
         }
     }
 }
 
-fn tell(what: &Happened) -> (&'static str, Option<&str>, String) {
-    match what {
-        Happened::Created => ("created", None, "The group came to be".to_owned()),
-        Happened::MemberJoined(who) => {
-            let text = format!("{} joined from {}", name(who), who.client_host);
-            ("member_joined", Some(&who.member_id), text)
+fn tell(event: &GroupEvent) -> String {
+    let who = event.member.as_deref().map(without_uuids).unwrap_or_default();
+    let why = without_uuids(&event.why);
+    match event.kind.as_str() {
+        "created" => "The group came to be".to_owned(),
+        "joined" => format!("{why} joined"),
+        "returned" => format!("{who} returned and keeps its partitions"),
+        "left" if why == "left" || why.is_empty() => format!("{who} left"),
+        "left" => format!("{who} left: {why}"),
+        "rebalance-began" => format!("Rebalance: {why}"),
+        "generation-began" => format!("{why}; {who} leads"),
+        "rebalance-ended" => {
+            let partitions = event.owners.iter().map(|(_, partitions)| partitions.len()).sum();
+            let verb = if event.owners.len() == 1 { "owns" } else { "own" };
+            let after = event.took_ms.map(|ms| format!(" after {ms} ms")).unwrap_or_default();
+            let (members, partitions) = (count(event.owners.len(), "member"), count(partitions, "partition"));
+            format!("Stable{after}: {members} {verb} {partitions}")
         }
-        Happened::MemberReplaced { who, old_member_id } => {
-            let text = format!(
-                "{} returned and keeps its partitions; {} is fenced",
-                name(who),
-                short(old_member_id)
-            );
-            ("member_replaced", Some(&who.member_id), text)
-        }
-        Happened::MemberLeft { who, cause } => {
-            ("member_left", Some(&who.member_id), format!("{} left: {}", name(who), leave(cause)))
-        }
-        Happened::RebalanceBegan { cause } => {
-            let (member_id, why) = rebalance(cause);
-            ("rebalance_began", member_id, format!("Rebalance: {why}"))
-        }
-        Happened::GenerationBegan { protocol, leader, members } => {
-            let text = format!("{} chosen, {} leads {}", protocol, short(leader), count(*members, "member"));
-            ("generation_began", Some(leader), text)
-        }
-        Happened::RebalanceEnded { took, members } => {
-            let text = format!("Stable after {} ms: {}", took.as_millis(), shares(members));
-            ("rebalance_ended", None, text)
-        }
-        Happened::Emptied => ("emptied", None, "The last member is gone".to_owned()),
-        Happened::Deleted { cause } => ("deleted", None, format!("The group is no more: {}", delete(*cause))),
-        Happened::OffsetsDropped { partitions, cause } => {
-            let text =
-                format!("Offsets of {} forgotten: {}", count(partitions.len(), "partition"), delete(*cause));
-            ("offsets_dropped", None, text)
-        }
-        Happened::Fenced { member_id, error } => {
-            ("fenced", Some(member_id), format!("{} was refused: {error:?}", short(member_id)))
-        }
-        Happened::Loaded { members } => {
-            ("loaded", None, format!("Read from its records, with {}", count(*members, "member")))
+        "emptied" => "The last member is gone".to_owned(),
+        "deleted" => format!("The group is no more: {why}"),
+        "offsets-dropped" => format!("Offsets forgotten: {why}"),
+        "fenced" => format!("{who} was refused: {why}"),
+        "loaded" => format!("Read from its records: {why}"),
+        // A kind that is younger than this page.
+        kind => {
+            [kind, &who, &why].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(": ")
         }
     }
-}
-
-fn leave(cause: &LeaveCause) -> String {
-    match cause {
-        LeaveCause::Left { reason: Some(reason) } => format!("it said so, \"{reason}\""),
-        LeaveCause::Left { reason: None } => "it said so".to_owned(),
-        LeaveCause::Removed { reason: Some(reason) } => format!("an administrator removed it, \"{reason}\""),
-        LeaveCause::Removed { reason: None } => "an administrator removed it".to_owned(),
-        LeaveCause::SessionExpired => "no heartbeat within its session timeout".to_owned(),
-        LeaveCause::ConnectionLost => "its connection closed and it did not return".to_owned(),
-        LeaveCause::RebalanceTimedOut => "it did not join again within the rebalance timeout".to_owned(),
-        LeaveCause::SyncTimedOut => "it joined but did not sync within the rebalance timeout".to_owned(),
-        LeaveCause::NewMemberTimedOut => {
-            "its first rebalance took longer than a new member may wait".to_owned()
-        }
-        LeaveCause::GroupFull => "the group is over `group.max.size`".to_owned(),
-    }
-}
-
-fn rebalance(cause: &RebalanceCause) -> (Option<&str>, String) {
-    let (member_id, why) = match cause {
-        RebalanceCause::MemberJoined { member_id } => (member_id, "joined"),
-        RebalanceCause::SubscriptionChanged { member_id } => (member_id, "changed its subscription"),
-        RebalanceCause::LeaderRejoined { member_id } => {
-            (member_id, "leads, and saw other topics or partitions")
-        }
-        RebalanceCause::MemberReplaced { member_id } => (member_id, "returned under a new id"),
-        RebalanceCause::MemberLeft { member_id } => (member_id, "left"),
-        RebalanceCause::SessionExpired { member_id } => (member_id, "was silent for its session timeout"),
-        RebalanceCause::ConnectionLost { member_id } => (member_id, "lost its connection"),
-        RebalanceCause::SyncTimedOut { member_ids } => {
-            return (None, format!("{} joined and never synced", count(member_ids.len(), "member")));
-        }
-        RebalanceCause::GroupFull => return (None, "the group is over `group.max.size`".to_owned()),
-    };
-    (Some(member_id), format!("{} {why}", short(member_id)))
-}
-
-fn delete(cause: DeleteCause) -> &'static str {
-    match cause {
-        DeleteCause::Requested => "somebody asked for it",
-        DeleteCause::Expired => "its retention passed",
-        DeleteCause::TopicDeleted => "the topic was deleted",
-    }
-}
-
-fn shares(members: &[Owner]) -> String {
-    let partitions: usize = members.iter().map(|owner| owner.partitions.as_ref().map_or(0, Vec::len)).sum();
-    let verb = if members.len() == 1 { "owns" } else { "own" };
-    format!("{} {verb} {}", count(members.len(), "member"), count(partitions, "partition"))
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -129,59 +131,86 @@ fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{ending}")
 }
 
-fn name(who: &Who) -> String {
-    match (&who.group_instance_id, who.client_id.as_str()) {
-        (Some(instance), _) => instance.clone(),
-        (None, "") => short(&who.member_id),
-        (None, client_id) => client_id.to_owned(),
-    }
-}
-
-/// A member's id without the UUID that Kafka appends, so that it reads like the client id or instance id that it began as.
-fn short(member_id: &str) -> String {
+/// Takes the UUIDs out of member ids, so that they read like the client id or instance id that they began as.
+fn without_uuids(text: &str) -> String {
     const UUID: usize = 36;
-    match member_id.len().checked_sub(UUID + 1).and_then(|at| member_id.split_at_checked(at)) {
-        Some((client_id, _)) if !client_id.is_empty() => client_id.to_owned(),
-        _ => member_id.to_owned(),
+    let is_uuid = |word: &str| {
+        word.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+    };
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(dash) = rest.find('-') {
+        match rest.get(dash + 1..dash + 1 + UUID) {
+            Some(word) if dash > 0 && is_uuid(word) => {
+                out.push_str(&rest[..dash]);
+                rest = &rest[dash + 1 + UUID..];
+            }
+            _ => {
+                out.push_str(&rest[..=dash]);
+                rest = &rest[dash + 1..];
+            }
+        }
     }
+    out + rest
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
-    use kohort_group::Time;
 
-    fn who(client_id: &str) -> Who {
-        Who {
-            member_id: format!("{client_id}-3f0c2d1e-77aa-4b1c-9e0d-1234567890ab"),
-            group_instance_id: None,
-            client_id: client_id.into(),
-            client_host: "/127.0.0.1".into(),
+    const UUID: &str = "3f0c2d1e-77aa-4b1c-9e0d-1234567890ab";
+
+    struct Log(Vec<GroupEvent>);
+
+    impl History for Log {
+        fn after(&self, id: u64) -> Vec<GroupEvent> {
+            self.0.iter().filter(|event| event.id > id).cloned().collect()
         }
     }
 
-    fn text(what: Happened) -> String {
-        Event::of(&Note { at: Time::from_millis(5), group_id: "g".into(), generation: 2, what }).text
+    fn event(id: u64, group: &str, kind: &str, why: &str) -> GroupEvent {
+        GroupEvent {
+            id,
+            at_ms: id,
+            group: group.into(),
+            generation: 2,
+            kind: kind.into(),
+            member: Some(format!("a-b-{UUID}")),
+            why: why.into(),
+            took_ms: Some(18),
+            owners: vec![("x".into(), vec!["t-0".into(), "t-1".into()])],
+        }
     }
 
     #[test]
     fn what_happened_reads_as_a_sentence() {
-        assert_eq!(text(Happened::MemberJoined(who("a-b"))), "a-b joined from /127.0.0.1");
-        let left = Happened::MemberLeft { who: who("a"), cause: LeaveCause::ConnectionLost };
-        assert_eq!(text(left), "a left: its connection closed and it did not return");
-        let cause = RebalanceCause::SessionExpired { member_id: who("a").member_id };
+        let text = |kind, why: &str| tell(&event(1, "g", kind, why));
+        assert_eq!(text("joined", "a-b from /127.0.0.1"), "a-b from /127.0.0.1 joined");
+        assert_eq!(text("left", "connection lost"), "a-b left: connection lost");
+        assert_eq!(text("left", "left"), "a-b left");
         assert_eq!(
-            text(Happened::RebalanceBegan { cause }),
-            "Rebalance: a was silent for its session timeout"
+            text("rebalance-began", &format!("session expired: a-b-{UUID}")),
+            "Rebalance: session expired: a-b"
         );
-        let members = vec![
-            Owner { who: who("a"), partitions: Some(vec![]) },
-            Owner { who: who("b"), partitions: None },
-        ];
-        assert_eq!(
-            text(Happened::RebalanceEnded { took: Duration::from_millis(18), members }),
-            "Stable after 18 ms: 2 members own 0 partitions"
-        );
+        assert_eq!(text("rebalance-ended", ""), "Stable after 18 ms: 1 member owns 2 partitions");
+        assert_eq!(text("something-new", "x"), "something-new: a-b: x");
+        assert_eq!(without_uuids(UUID), UUID);
+    }
+
+    #[test]
+    fn events_are_newest_first_and_of_one_group() {
+        let log = Log(vec![
+            event(1, "g", "joined", "x"),
+            event(2, "h", "joined", "y"),
+            event(3, "g", "emptied", ""),
+        ]);
+        let events = Events::new(Arc::new(log));
+        let ids = |group| events.newest(group, 10).iter().map(|event| event.at_ms).collect::<Vec<_>>();
+        assert_eq!((ids(Some("g")), ids(None), ids(Some("none"))), (vec![3, 1], vec![3, 2, 1], vec![]));
+        assert_eq!(events.newest(None, 1).len(), 1);
+        assert_eq!(events.now("g").0, Some(2));
     }
 }

@@ -13,45 +13,35 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
+use kohort_broker::groups::GroupEvent;
 use kohort_client::Client;
-use kohort_group::coordinator::Note;
 use kohort_service::metrics::Registry;
 
-/// What our own broker knows of its groups beyond Kafka's protocol.
+/// What our own broker knows of its groups beyond Kafka's protocol: its event log.
 pub trait History: Send + Sync + 'static {
-    /// The newest `limit` notes of one group, or of all, newest first.
-    fn notes(&self, group: Option<&str>, limit: usize) -> Vec<Note>;
-    /// What a group is now, if it is one of the broker's.
-    fn now(&self, group: &str) -> Option<GroupNow>;
-}
-
-/// What Kafka's DescribeGroups does not say of a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupNow {
-    /// Its generation.
-    pub generation: i32,
-    /// Its leader's member id.
-    pub leader: Option<String>,
+    /// The events with a larger id than `id`, oldest first.
+    fn after(&self, id: u64) -> Vec<GroupEvent>;
 }
 
 /// The page and its API.
 #[derive(Clone)]
 pub struct Console {
     groups: Arc<groups::Groups>,
-    history: Option<Arc<dyn History>>,
+    events: Option<Arc<events::Events>>,
     metrics: Registry,
 }
 
 impl std::fmt::Debug for Console {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Console").field("history", &self.history.is_some()).finish_non_exhaustive()
+        f.debug_struct("Console").field("events", &self.events.is_some()).finish_non_exhaustive()
     }
 }
 
 impl Console {
     /// A console of the brokers of `client`; with the history of an own broker, if there is one.
     pub fn new(client: Client, history: Option<Arc<dyn History>>, metrics: Registry) -> Console {
-        Console { groups: Arc::new(groups::Groups::new(client)), history, metrics }
+        let events = history.map(|source| Arc::new(events::Events::new(source)));
+        Console { groups: Arc::new(groups::Groups::new(client)), events, metrics }
     }
 
     /// The page, `/api/groups`, `/api/groups/{group}`, `/api/events`, `/metrics`, `/healthz`.

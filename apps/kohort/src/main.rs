@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use kohort_service::Complaint;
 
+mod broker;
 mod feed;
 mod groups;
 mod output;
@@ -41,6 +42,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  kohort broker                                a broker for any Kafka client, on 127.0.0.1:9092
   kohort replay trades.jsonl.zst --topic t     trade files into a topic
   kohort topics list                           what a broker holds
   kohort groups describe G                     who owns which partition, and the lag
@@ -48,6 +50,7 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Broker(broker::Args),
     Replay(replay::Args),
     Topics(topics::Args),
     Groups(groups::Args),
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Outcome> {
     match command {
+        Command::Broker(args) => broker::run(args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::Topics(args) => topics::run(args).await,
         Command::Groups(args) => groups::run(args).await,
