@@ -16,5 +16,6 @@ pub mod coordinator;
 pub mod member;
 pub mod messages;
 mod time;
+mod wire;
 
 pub use time::Time;
