@@ -1,0 +1,182 @@
+use super::*;
+
+const ID: AskId = AskId(7);
+
+impl Rig {
+    fn commit(&mut self, partitions: &[(&str, i32, i64)], retry_for: Option<u64>) -> Vec<Effect> {
+        let retry_until = retry_for.map(|span| self.time() + ms(span));
+        self.say(Event::Commit { id: ID, offsets: offsets(partitions), retry_until })
+    }
+}
+
+fn committed(result: Result<(), CommitError>) -> Effect {
+    Effect::Committed { id: ID, result }
+}
+
+#[test]
+fn a_member_commits_with_its_generation_and_a_manual_consumer_with_none() {
+    let mut rig = Rig::with("range");
+    rig.settled("range", 3, &[("t", 0)]);
+    rig.commit(&[("t", 0, 5)], None);
+    let (_, request) = rig.take_commit();
+    assert_eq!((request.generation, request.member_id.as_str()), (3, "m"));
+
+    let mut rig = Rig::new(Config { group_instance_id: Some("i".to_owned()), ..config("range") });
+    assert_eq!(rig.commit(&[("t", 0, 5)], None), [Effect::FindCoordinator]);
+    rig.found();
+    let (_, request) = rig.take_commit();
+    assert_eq!((request.generation, request.member_id.as_str(), request.group_instance_id), (-1, "", None));
+}
+
+#[test]
+fn while_partitions_are_handed_back_commits_still_count() {
+    let mut rig = Rig::with("range");
+    rig.settled("range", 3, &[("t", 0)]);
+    let open = rig.answer_heartbeat(ErrorCode::RebalanceInProgress);
+    rig.commit(&[("t", 0, 5)], None);
+    assert_eq!(rig.answer_commit(ErrorCode::None), [committed(Ok(()))]);
+    rig.done(&open);
+    assert_eq!(
+        rig.commit(&[("t", 0, 6)], None),
+        [committed(Err(CommitError::RebalanceInProgress))],
+        "once JoinGroup is sent they do not"
+    );
+}
+
+#[test]
+fn who_is_not_in_the_group_commits_nothing() {
+    let mut rig = Rig::with("range");
+    rig.settled("range", 3, &[("t", 0)]);
+    rig.say(Event::CoordinatorLost);
+    rig.sent.clear();
+    rig.say(Event::Unsubscribe);
+    let effects = rig.say(Event::CallbackDone(CallbackId(2)));
+    assert!(effects.contains(&Effect::Left(LeftReason::Unsubscribed)), "{effects:?}");
+    rig.say(Event::Subscribe(topics(&["t"])));
+    let effects = rig.commit(&[("t", 0, 5)], Some(1_000));
+    assert_eq!(effects, [committed(Err(CommitError::RebalanceInProgress))]);
+}
+
+#[test]
+fn a_refused_commit_says_why_and_loses_what_it_must() {
+    for (error, outcome, loses) in [
+        (ErrorCode::IllegalGeneration, CommitError::NotInGroup, true),
+        (ErrorCode::UnknownMemberId, CommitError::NotInGroup, true),
+        (ErrorCode::RebalanceInProgress, CommitError::RebalanceInProgress, false),
+        (ErrorCode::FencedInstanceId, CommitError::Fenced, true),
+        (
+            ErrorCode::OffsetMetadataTooLarge,
+            CommitError::Refused(vec![(tp("t", 0), ErrorCode::OffsetMetadataTooLarge)]),
+            false,
+        ),
+    ] {
+        let mut rig = Rig::with("cooperative-sticky");
+        rig.settled("cooperative-sticky", 3, &[("t", 0)]);
+        rig.commit(&[("t", 0, 5)], Some(10_000));
+        let effects = rig.answer_commit(error);
+        assert_eq!(effects[0], committed(Err(outcome)), "{error:?}");
+        assert_eq!(lost(&effects).is_some(), loses, "{error:?}");
+    }
+}
+
+#[test]
+fn a_rebalance_that_a_commit_hears_of_is_joined() {
+    let mut rig = Rig::with("cooperative-sticky");
+    rig.settled("cooperative-sticky", 3, &[("t", 0)]);
+    rig.commit(&[("t", 0, 5)], None);
+    rig.answer_commit(ErrorCode::RebalanceInProgress);
+    assert!(rig.has_join());
+}
+
+#[test]
+fn only_commits_that_ask_for_it_are_retried() {
+    let mut rig = Rig::with("range");
+    rig.settled("range", 3, &[("t", 0)]);
+    rig.commit(&[("t", 0, 5)], None);
+    let loading = ErrorCode::CoordinatorLoadInProgress;
+    let refused = CommitError::Refused(vec![(tp("t", 0), loading)]);
+    assert_eq!(rig.answer_commit(loading), [committed(Err(refused))]);
+
+    rig.commit(&[("t", 0, 6)], Some(5_000));
+    assert_eq!(rig.answer_commit(loading), []);
+    rig.pass(120);
+    assert_eq!(rig.answer_commit(ErrorCode::None), [committed(Ok(()))]);
+}
+
+#[test]
+fn a_retried_commit_is_not_overtaken() {
+    let mut rig = Rig::with("range");
+    rig.settled("range", 3, &[("t", 0)]);
+    rig.commit(&[("t", 0, 5)], Some(5_000));
+    rig.commit(&[("t", 0, 6)], Some(5_000));
+    assert_eq!(rig.answer_commit(ErrorCode::CoordinatorLoadInProgress), []);
+    assert!(!rig.sent.iter().any(|(_, it)| matches!(it, Request::OffsetCommit(_))));
+    rig.pass(120);
+    assert_eq!(rig.take_commit().1.offsets[0].1.offset, 5);
+}
+
+#[test]
+fn a_commit_lost_with_its_connection_is_unknown_or_repeated() {
+    let mut rig = Rig::with("range");
+    rig.settled("range", 3, &[("t", 0)]);
+    rig.commit(&[("t", 0, 5)], None);
+    let effects = rig.say(Event::CoordinatorLost);
+    assert_eq!(effects[0], committed(Err(CommitError::NoAnswer)));
+    rig.sent.clear();
+    rig.commit(&[("t", 0, 5)], Some(5_000));
+    rig.found();
+    rig.take_commit();
+    rig.say(Event::CoordinatorLost);
+    rig.sent.clear();
+    rig.pass(200);
+    rig.found();
+    assert_eq!(rig.take_commit().1.offsets[0].1.offset, 5);
+}
+
+#[test]
+fn a_commit_that_waited_counts_only_for_partitions_owned_all_the_while() {
+    for (still, expected) in [(("t", 0), true), (("t", 1), false)] {
+        let mut rig = Rig::with("cooperative-sticky");
+        rig.settled("cooperative-sticky", 3, &[("t", 0), ("t", 1)]);
+        // Its first try meets a coordinator that is loading, and then a rebalance takes `t-1` away.
+        rig.commit(&[(still.0, still.1, 5)], Some(60_000));
+        rig.answer_commit(ErrorCode::CoordinatorLoadInProgress);
+        rig.member.identity.generation = 4;
+        rig.member.owned.remove(&tp("t", 1));
+        rig.member.owned.insert(tp("t", 1), 4);
+        let effects = rig.pass(200);
+        let failed = effects.contains(&committed(Err(CommitError::NotInGroup)));
+        assert_eq!(failed, !expected, "{still:?}: {effects:?}");
+    }
+}
+
+#[test]
+fn a_commit_waits_for_a_coordinator_no_longer_than_it_was_asked_to() {
+    let mut rig = Rig::with("range");
+    rig.commit(&[("t", 0, 5)], Some(2_000));
+    assert_eq!(rig.pass(1_999), []);
+    assert_eq!(rig.pass(1), [committed(Err(CommitError::NoAnswer))]);
+}
+
+#[test]
+fn committed_offsets_are_fetched_with_retries() {
+    let mut rig = Rig::with("range");
+    rig.settled("range", 3, &[("t", 0)]);
+    let retry_until = rig.time() + ms(5_000);
+    rig.say(Event::FetchOffsets { id: ID, partitions: vec![tp("t", 0)], retry_until });
+    let answer = |rig: &mut Rig, error| {
+        let (id, request) =
+            rig.take(|it| if let Request::OffsetFetch(it) = it { Some(it.clone()) } else { None });
+        assert!(request.require_stable);
+        let response = crate::messages::OffsetFetchResponse { error, partitions: vec![] };
+        rig.say(Event::Response(id, Response::OffsetFetch(response)))
+    };
+    assert_eq!(answer(&mut rig, ErrorCode::CoordinatorLoadInProgress), []);
+    rig.pass(120);
+    let effects = answer(&mut rig, ErrorCode::None);
+    assert!(matches!(effects[..], [Effect::OffsetsFetched { id: ID, result: Ok(_) }]), "{effects:?}");
+    rig.say(Event::FetchOffsets { id: ID, partitions: vec![tp("t", 0)], retry_until });
+    let effects = answer(&mut rig, ErrorCode::GroupAuthorizationFailed);
+    let refused = FetchOffsetsError::Refused(ErrorCode::GroupAuthorizationFailed);
+    assert_eq!(effects, [Effect::OffsetsFetched { id: ID, result: Err(refused) }]);
+}

@@ -1,0 +1,97 @@
+use super::*;
+
+#[test]
+fn an_eager_member_hands_everything_back_before_it_joins_even_if_it_is_nothing() {
+    let mut rig = Rig::with("range");
+    rig.settled("range", 1, &[]);
+    let effects = rig.answer_heartbeat(ErrorCode::RebalanceInProgress);
+    assert_eq!(revoked(&effects), Some(set(&[])));
+}
+
+#[test]
+fn a_cooperative_member_keeps_working_and_claims_what_it_owns() {
+    let mut rig = Rig::with("cooperative-sticky");
+    rig.settled("cooperative-sticky", 1, &[("t", 0), ("t", 1)]);
+    assert_eq!(rig.answer_heartbeat(ErrorCode::RebalanceInProgress), []);
+    let (_, join) = rig.take_join();
+    let claims = Subscription::decode(&join.protocols[0].1).unwrap();
+    assert_eq!(claims.owned, [tp("t", 0), tp("t", 1)]);
+    assert_eq!(claims.generation, Some(1));
+}
+
+#[test]
+fn a_cooperative_member_hands_back_first_is_assigned_then_and_joins_again() {
+    let mut rig = Rig::with("cooperative-sticky");
+    rig.settled("cooperative-sticky", 1, &[("t", 0), ("t", 1)]);
+    rig.answer_heartbeat(ErrorCode::RebalanceInProgress);
+    rig.answer_join(follower(2, "cooperative-sticky"));
+    let first = rig.answer_sync(assignment(&[("t", 1), ("t", 2)]));
+    assert_eq!(revoked(&first), Some(set(&[("t", 0)])));
+    assert_eq!(assigned(&first), None, "what comes waits for what goes");
+    let second = rig.done(&first);
+    assert_eq!(assigned(&second), Some((set(&[("t", 2)]), set(&[("t", 1), ("t", 2)]))));
+    assert!(!rig.has_join());
+    rig.done(&second);
+    let (_, join) = rig.take_join();
+    let claims = Subscription::decode(&join.protocols[0].1).unwrap();
+    assert_eq!(claims.owned, [tp("t", 1), tp("t", 2)]);
+}
+
+#[test]
+fn a_cooperative_member_hands_back_what_it_does_not_subscribe_to_any_more() {
+    let mut rig = Rig::with("cooperative-sticky");
+    rig.joining(&["t", "u"]);
+    rig.settled("cooperative-sticky", 1, &[("t", 0), ("u", 0)]);
+    let effects = rig.say(Event::Subscribe(topics(&["t"])));
+    assert_eq!(revoked(&effects), Some(set(&[("u", 0)])));
+    rig.done(&effects);
+    let (_, join) = rig.take_join();
+    assert_eq!(Subscription::decode(&join.protocols[0].1).unwrap().owned, [tp("t", 0)]);
+}
+
+#[test]
+fn losing_overtakes_a_revocation_whose_end_then_means_nothing() {
+    let mut rig = Rig::with("range");
+    rig.settled("range", 1, &[("t", 0)]);
+    let revoking = rig.answer_heartbeat(ErrorCode::RebalanceInProgress);
+    rig.pass(3_000);
+    let losing = rig.answer_heartbeat(ErrorCode::UnknownMemberId);
+    assert_eq!(lost(&losing), Some(set(&[("t", 0)])));
+    rig.joining_again();
+    rig.answer_join(follower(5, "range"));
+    assert_eq!(assigned(&rig.done(&revoking)), None);
+    assert_eq!(
+        assigned(&rig.answer_sync(assignment(&[("t", 0)]))),
+        None,
+        "not while the loss is carried out"
+    );
+    let effects = rig.done(&losing);
+    assert_eq!(assigned(&effects), Some((set(&[("t", 0)]), set(&[("t", 0)]))));
+}
+
+#[test]
+fn one_eager_assignor_among_them_makes_the_member_eager() {
+    let both = vec!["range".to_owned(), "cooperative-sticky".to_owned()];
+    let mut rig = Rig::new(Config { assignors: both, ..Config::new("g") });
+    rig.settled("cooperative-sticky", 1, &[("t", 0)]);
+    let effects = rig.answer_heartbeat(ErrorCode::RebalanceInProgress);
+    assert_eq!(revoked(&effects), Some(set(&[("t", 0)])));
+}
+
+#[test]
+fn without_a_coordinator_nothing_is_handed_back() {
+    let mut rig = Rig::with("range");
+    rig.settled("range", 1, &[("t", 0)]);
+    rig.sent.clear();
+    rig.say(Event::CoordinatorLost);
+    assert_eq!(rig.say(Event::Subscribe(topics(&["t", "u"]))), []);
+    let effects = rig.found();
+    assert_eq!(revoked(&effects), Some(set(&[("t", 0)])));
+}
+
+impl Rig {
+    /// The handshake of a member that lost its id.
+    fn joining_again(&mut self) {
+        self.answer_join(refused(ErrorCode::MemberIdRequired, "m2"));
+    }
+}
