@@ -1,7 +1,7 @@
 // Candles and volume of one pair and interval, on TradingView's Lightweight Charts.
 
 import { CandlestickSeries, ColorType, createChart, CrosshairMode, HistogramSeries } from '/vendor/lightweight-charts.mjs';
-import { compact, price } from './format.js';
+import { compact, integer, price } from './format.js';
 import { $, el, say } from './dom.js';
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -31,6 +31,7 @@ export class Chart {
     this.candles = this.chart.addSeries(CandlestickSeries, {
       upColor: this.up, downColor: this.down, wickUpColor: this.up, wickDownColor: this.down, borderVisible: false,
       priceLineColor: css('--faint'), priceFormat: priceFormat(1),
+      autoscaleInfoProvider: (whole) => this.#scale(whole()),
     });
     this.volume = this.chart.addSeries(HistogramSeries, {
       priceScaleId: 'volume', lastValueVisible: false, priceLineVisible: false,
@@ -91,6 +92,22 @@ export class Chart {
     this.#legend();
   }
 
+  /**
+   * The prices that the axis shows. Dust trades make wicks a thousand times the price; they are drawn to the edge, and told
+   * whole in the legend, but do not press everything else flat.
+   */
+  #scale(whole) {
+    const range = this.chart.timeScale().getVisibleRange();
+    if (!whole?.priceRange || !range) return whole;
+    const seen = [...this.#bars.values()].filter((bar) => bar.candle_time >= range.from && bar.candle_time <= range.to);
+    if (seen.length === 0) return whole;
+    const low = Math.min(...seen.map((bar) => Math.min(bar.open, bar.close)));
+    const high = Math.max(...seen.map((bar) => Math.max(bar.open, bar.close)));
+    const room = Math.max((high - low) * 0.5, high * 0.005);
+    const { minValue, maxValue } = whole.priceRange;
+    return { ...whole, priceRange: { minValue: Math.max(minValue, low - room), maxValue: Math.min(maxValue, high + room) } };
+  }
+
   #bar(candle) {
     return { time: candle.candle_time, open: candle.open, high: candle.high, low: candle.low, close: candle.close };
   }
@@ -105,7 +122,7 @@ export class Chart {
     const legend = $('legend');
     if (!candle) { say(legend, ''); return; }
     const parts = [['O', price(candle.open)], ['H', price(candle.high)], ['L', price(candle.low)], ['C', price(candle.close)],
-      ['Vol', `$${compact(candle.volume)}`], ['Trades', compact(candle.count)]];
+      ['Vol', `$${compact(candle.volume)}`], ['Trades', integer(candle.count)]];
     legend.replaceChildren(...parts.map(([name, text]) => el('span', {}, `${name} `, el('b', {}, text))));
   }
 }
