@@ -1,0 +1,123 @@
+// The page of `kohort up`, as a person sees it.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { chromium } from 'playwright-core';
+import { up } from './server.mjs';
+
+const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync'];
+const UP = [0x3d, 0xbd, 0x8d];
+const DOWN = [0xee, 0x6a, 0x67];
+
+let server;
+let browser;
+let page;
+const complaints = [];
+
+before(async () => {
+  server = await up();
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: QUIET });
+  page = await browser.newPage({ viewport: { width: 1500, height: 900 } });
+  page.on('pageerror', (error) => complaints.push(error.stack));
+  page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()); });
+  await page.goto(server.url);
+}, { timeout: 120_000 });
+
+after(async () => {
+  await browser?.close();
+  await server?.stop('SIGKILL');
+});
+
+const chart = (field) => page.evaluate((name) => document.getElementById('chart').dataset[name] ?? '', field);
+const until = (what, ...args) => page.waitForFunction(what, args, { timeout: 60_000 });
+
+test('the list has pairs with prices', async () => {
+  await until(() => document.querySelectorAll('#pairs .pair').length >= 3);
+  const prices = await page.$$eval('#pairs .pair .right b', (nodes) => nodes.map((node) => node.textContent));
+  assert.ok(prices.every((price) => /\d/.test(price)), prices.join(' '));
+});
+
+test('the chart has candles, drawn', async () => {
+  await until(() => Number(document.getElementById('chart').dataset.bars) >= 10);
+  await page.waitForTimeout(300); // One frame of the chart; what follows looks at pixels.
+  const coloured = await page.evaluate(([up, down]) => {
+    const near = (data, at, [r, g, b]) => Math.abs(data[at] - r) + Math.abs(data[at + 1] - g) + Math.abs(data[at + 2] - b) < 12;
+    const count = { up: 0, down: 0 };
+    for (const canvas of document.querySelectorAll('#chart canvas')) {
+      if (!canvas.width || !canvas.height) continue;
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      for (let at = 0; at < data.length; at += 4) {
+        if (near(data, at, up)) count.up += 1;
+        if (near(data, at, down)) count.down += 1;
+      }
+    }
+    return count;
+  }, [UP, DOWN]);
+  assert.ok(coloured.up > 100 && coloured.down > 100, JSON.stringify(coloured));
+});
+
+test('the chart moves: changes come by WebSocket and the last price changes', async () => {
+  const before = { updates: Number(await chart('updates')), close: await chart('close') };
+  await until(([was]) => {
+    const { updates, close } = document.getElementById('chart').dataset;
+    return Number(updates) >= was.updates + 3 && close !== was.close;
+  }, before);
+  assert.equal(await page.getAttribute('#link', 'data-state'), 'live');
+});
+
+test('the group panel shows members, who owns what, and what happened', async () => {
+  await until(() => Number(document.getElementById('group-body').dataset.members) >= 1);
+  await until(() => document.querySelectorAll('#group-body tbody tr').length >= 1);
+  await until(() => document.getElementById('group-state').textContent === 'Stable');
+  await until(() => document.querySelectorAll('#timeline li').length >= 2);
+  await until(() => Number(document.getElementById('group-body').dataset.generation) >= 1);
+  const lags = await page.$$eval('#group-body td.lag', (cells) => cells.map((cell) => cell.textContent.trim()));
+  assert.ok(lags.length > 0 && lags.every((lag) => /^([\d,]+|–)$/.test(lag)), lags.join(' '));
+});
+
+test('intervals switch by key and by click, and the address keeps them', async () => {
+  const minutes = Number(await chart('bars'));
+  await page.keyboard.press('2');
+  await until(([was]) => { const now = Number(document.getElementById('chart').dataset.bars); return now > 0 && now < was; }, minutes);
+  assert.match(page.url(), /\/5m$/);
+  await page.click('#intervals button:has-text("1m")');
+  await until(([was]) => Number(document.getElementById('chart').dataset.bars) >= was, minutes);
+  assert.match(page.url(), /\/1m$/);
+});
+
+test('the keyboard walks the list and finds a pair', async () => {
+  await page.focus('#pairs');
+  const name = await page.textContent('#pair-name');
+  await page.keyboard.press('ArrowDown');
+  await until(([was]) => document.getElementById('pair-address').textContent && document.querySelectorAll('.pair')[1].getAttribute('aria-selected') === 'true', name);
+  await page.keyboard.press('/');
+  await page.keyboard.type('no pair is called so');
+  await until(() => document.querySelectorAll('.pair').length === 0);
+  await page.keyboard.press('Escape');
+  await until(() => document.querySelectorAll('.pair').length >= 3);
+  await page.keyboard.press('Home');
+});
+
+test('a picture is kept where one is asked for', { skip: !process.env.KOHORT_SCREENSHOT && 'KOHORT_SCREENSHOT names no file' }, async () => {
+  await page.click('.pair >> nth=0');
+  await page.mouse.move(700, 20);
+  await page.click('#group-tabs button >> nth=-1');
+  await page.evaluate(() => document.activeElement?.blur());
+  await page.waitForTimeout(4000); // A few seconds of trades, for the eye.
+  await page.screenshot({ path: process.env.KOHORT_SCREENSHOT });
+});
+
+test('nothing was complained of, and the server says each line once', () => {
+  assert.deepEqual(complaints, []);
+  assert.equal(server.output().match(/^broker listening on 127\.0\.0\.1:\d+$/mg)?.length, 1);
+  assert.equal(server.output().match(/^http listening on http:\/\/127\.0\.0\.1:\d+$/mg)?.length, 1);
+});
+
+test('Ctrl-C ends everything within 3 s, and the page says that the connection is lost', async () => {
+  const began = Date.now();
+  const ended = await server.stop('SIGINT');
+  assert.deepEqual(ended, { code: 0, signal: null }, server.errors());
+  assert.ok(Date.now() - began < 3000, `${Date.now() - began} ms`);
+  await until(() => document.getElementById('link').dataset.state === 'lost');
+});
