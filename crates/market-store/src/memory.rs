@@ -134,6 +134,12 @@ impl CandleReader for MemoryStore {
         Ok(candles)
     }
 
+    fn newest_trade(&mut self, groups: &[String]) -> Result<Option<i64>, StoreError> {
+        let shared = self.lock();
+        let of_groups = shared.series.iter().filter(|((group, _), _)| groups.contains(group));
+        Ok(of_groups.map(|(_, series)| series.last_trade_at()).max())
+    }
+
     fn pairs(&mut self, groups: &[String], window: Window) -> Result<Vec<PairSummary>, StoreError> {
         let shared = self.lock();
         let mut summaries = Vec::new();

@@ -154,6 +154,9 @@ pub trait CandleReader: Send {
     /// Candles of one pair, oldest first.
     fn candles(&mut self, query: &CandleQuery<'_>) -> Result<Vec<StoredCandle>, StoreError>;
 
+    /// The time of the newest trade of these groups, unix seconds.
+    fn newest_trade(&mut self, groups: &[String]) -> Result<Option<i64>, StoreError>;
+
     /// Every pair that has a candle, by volume in the window, largest first.
     fn pairs(&mut self, groups: &[String], window: Window) -> Result<Vec<PairSummary>, StoreError>;
 

@@ -128,6 +128,20 @@ impl CandleReader for Reader {
         Ok(search.found)
     }
 
+    fn newest_trade(&mut self, groups: &[String]) -> Result<Option<i64>, StoreError> {
+        let fail = |error| failure(&self.file, error);
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT max(last_trade_at) FROM series WHERE group_id = ?1 AND last_price <> ''")
+            .map_err(fail)?;
+        let mut newest = None;
+        for group in groups {
+            newest =
+                newest.max(statement.query_row([group], |row| row.get::<_, Option<i64>>(0)).map_err(fail)?);
+        }
+        Ok(newest)
+    }
+
     fn pairs(&mut self, groups: &[String], window: Window) -> Result<Vec<PairSummary>, StoreError> {
         let fail = |error| failure(&self.file, error);
         let transaction = self.connection.transaction().map_err(fail)?;

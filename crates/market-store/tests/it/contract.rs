@@ -155,6 +155,8 @@ fn the_list_of_pairs_knows_price_change_and_volume() {
         flush(store, &[advance(&claim, 1)], &deltas(&trades)).unwrap();
         let pairs =
             store.reader().unwrap().pairs(&[GROUP.to_owned()], Window { start: day, end: 2 * day }).unwrap();
+        let newest = store.reader().unwrap().newest_trade(&["none".to_owned(), GROUP.to_owned()]).unwrap();
+        assert_eq!(newest, Some(day + 7_200));
         let [a, quiet] = &pairs[..] else { panic!("{pairs:?}") };
         assert_eq!(
             (a.pair.pair.as_str(), a.last_price.to_string().as_str(), a.last_trade_at),

@@ -1,0 +1,57 @@
+//! Candles and pairs as the interface shows them. Numbers become floats here and nowhere before.
+
+use market_data::{Candle, PairKey, Prices};
+use serde::Serialize;
+
+/// A chain's number as a JSON number, or as text where it is none.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(super) enum Chain {
+    Number(i64),
+    Text(String),
+}
+
+impl Chain {
+    pub(super) fn of(pair: &PairKey) -> Chain {
+        // Only text that is written as the number is (no `01`, no `+1`) may become one, so that it can be asked for again.
+        match pair.chain_id.parse::<i64>() {
+            Ok(number) if number.to_string() == pair.chain_id => Chain::Number(number),
+            _ => Chain::Text(pair.chain_id.clone()),
+        }
+    }
+}
+
+/// What a candle's answers share.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Bar {
+    candle_time: i64,
+    open: f64,
+    high: f64,
+    low: f64,
+    close: f64,
+    volume: f64,
+    token_volume: f64,
+    count: u64,
+    buy_count: u64,
+    sell_count: u64,
+}
+
+impl Bar {
+    /// The bar of a candle that has trades, and its prices.
+    pub(super) fn of(time: i64, candle: &Candle) -> Option<(Bar, Prices)> {
+        let prices = candle.prices()?;
+        let bar = Bar {
+            candle_time: time,
+            open: prices.open.to_f64(),
+            high: prices.high.to_f64(),
+            low: prices.low.to_f64(),
+            close: prices.close.to_f64(),
+            volume: candle.volume_usd.to_f64(),
+            token_volume: candle.token_volume.to_f64(),
+            count: candle.count,
+            buy_count: candle.buy_count,
+            sell_count: candle.sell_count,
+        };
+        Some((bar, prices))
+    }
+}

@@ -1,0 +1,200 @@
+//! The live candles: what is stored, and what has not been stored yet, merged. Plain state: no thread, no socket.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use market_data::{Candle, Deltas, Interval, PairKey};
+
+/// Which candle.
+pub(crate) type Key = (Arc<PairKey>, Interval, i64);
+
+/// Whose unstored work a part is: a member of this process, and the number of the flush that will store it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Source {
+    /// The member.
+    pub(crate) member: u32,
+    /// Counts the member's flushes.
+    pub(crate) flush: u64,
+}
+
+/// Candles that are held, at most; beyond it, those that have nothing unstored are forgotten and read again when needed.
+const HELD_MAX: usize = 100_000;
+
+/// Candles that changed lately.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    pairs: HashSet<Arc<PairKey>>,
+    candles: HashMap<Key, Held>,
+    changed: HashSet<Key>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// What the store has; `None` until somebody looked.
+    stored: Option<Candle>,
+    /// Parts that no flush has stored yet.
+    parts: Vec<(Source, Candle)>,
+}
+
+impl Live {
+    fn key(&mut self, pair: &PairKey, interval: Interval, time: i64) -> Key {
+        let pair = match self.pairs.get(pair) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let new = Arc::new(pair.clone());
+                self.pairs.insert(Arc::clone(&new));
+                new
+            }
+        };
+        (pair, interval, time)
+    }
+
+    /// Adds parts that are not stored yet, of all intervals.
+    pub(crate) fn add(&mut self, source: Source, deltas: &Deltas) {
+        for delta in &deltas.candles {
+            let key = self.key(&deltas.pairs[delta.pair as usize].key, delta.interval, delta.time);
+            let held = self.candles.entry(key.clone()).or_default();
+            match held.parts.iter_mut().find(|(of, _)| *of == source) {
+                Some((_, part)) => part.merge(&delta.candle),
+                None => held.parts.push((source, delta.candle)),
+            }
+            self.changed.insert(key);
+        }
+    }
+
+    /// A flush has stored these: the store's candles replace the parts of it and of whatever was before it.
+    ///
+    /// Only candles that are held or were pushed matter; `all` says to take the others too, because somebody listens who may
+    /// not have seen the parts.
+    pub(crate) fn flushed(&mut self, source: Source, deltas: &Deltas, stored: &[Candle]) {
+        for (delta, candle) in deltas.candles.iter().zip(stored) {
+            let key = self.key(&deltas.pairs[delta.pair as usize].key, delta.interval, delta.time);
+            let held = self.candles.entry(key.clone()).or_default();
+            let before = held.whole();
+            held.stored = Some(*candle);
+            held.parts.retain(|(of, _)| of.member != source.member || of.flush > source.flush);
+            if held.whole() != before {
+                self.changed.insert(key);
+            }
+        }
+        if self.candles.len() > HELD_MAX {
+            self.candles.retain(|_, held| !held.parts.is_empty());
+        }
+    }
+
+    /// A member lost its unstored work, or its flush was refused: somebody else will store those trades.
+    pub(crate) fn dropped(&mut self, source: Source) {
+        for (key, held) in &mut self.candles {
+            let before = held.parts.len();
+            held.parts.retain(|(of, _)| of.member != source.member || of.flush > source.flush);
+            if held.parts.len() < before {
+                self.changed.insert(key.clone());
+            }
+        }
+    }
+
+    /// What the store has of a candle, read or pushed by somebody else.
+    pub(crate) fn stored(&mut self, key: &Key, candle: Candle) {
+        let held = self.candles.entry(key.clone()).or_default();
+        if held.stored != Some(candle) {
+            held.stored = Some(candle);
+            self.changed.insert(key.clone());
+        }
+    }
+
+    /// Forgets everything: nobody listens.
+    pub(crate) fn clear(&mut self) {
+        *self = Live::default();
+    }
+
+    /// Candles that changed and of which nobody has asked the store yet.
+    pub(crate) fn unknown(&self) -> Vec<Key> {
+        self.changed
+            .iter()
+            .filter(|key| self.candles.get(*key).is_some_and(|held| held.stored.is_none()))
+            .cloned()
+            .collect()
+    }
+
+    /// The candles that changed since the last call, whole.
+    pub(crate) fn take_changed(&mut self) -> Vec<(Key, Candle)> {
+        let changed = std::mem::take(&mut self.changed);
+        let whole = |key: Key| {
+            let candle = self.candles.get(&key)?.whole();
+            (!candle.is_empty()).then_some((key, candle))
+        };
+        changed.into_iter().filter_map(whole).collect()
+    }
+}
+
+impl Held {
+    fn whole(&self) -> Candle {
+        let mut whole = self.stored.unwrap_or(Candle::EMPTY);
+        for (_, part) in &self.parts {
+            whole.merge(part);
+        }
+        whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use market_data::{Aggregator, Place};
+
+    use super::*;
+
+    fn deltas(offset: i64, price: &str) -> Deltas {
+        let mut aggregator = Aggregator::new();
+        let value = format!(
+            r#"[{{"chain_id":"1","pair_addr":"a","total_usd":1,"token_price_usd":{price},"block_time":60}}]"#
+        );
+        aggregator.add_message(Place { partition: 0, offset }, value.as_bytes()).unwrap();
+        let mut deltas = aggregator.take_deltas();
+        deltas.roll_up();
+        deltas
+    }
+
+    fn whole(deltas: &[&Deltas]) -> Vec<Candle> {
+        let mut all = deltas[0].candles.iter().map(|d| d.candle).collect::<Vec<_>>();
+        for more in &deltas[1..] {
+            all.iter_mut().zip(&more.candles).for_each(|(candle, delta)| candle.merge(&delta.candle));
+        }
+        all
+    }
+
+    fn minute(live: &mut Live) -> Option<(u64, String)> {
+        let changed = live.take_changed();
+        let (_, candle) = changed.iter().find(|((_, interval, _), _)| *interval == Interval::M1)?;
+        Some((candle.count, candle.prices().unwrap().close.to_string()))
+    }
+
+    #[test]
+    fn a_candle_is_what_is_stored_and_what_is_not_yet() {
+        let mut live = Live::default();
+        let (first, second, third) = (deltas(1, "1"), deltas(2, "2"), deltas(3, "3"));
+        let source = |flush| Source { member: 0, flush };
+        live.add(source(0), &first);
+        assert_eq!(live.unknown().len(), 7);
+        assert_eq!(minute(&mut live), Some((1, "1".into())));
+        // Another part arrives while the first is on its way to the store.
+        live.add(source(1), &second);
+        assert_eq!(minute(&mut live), Some((2, "2".into())));
+        live.flushed(source(0), &first, &whole(&[&first]));
+        assert_eq!(minute(&mut live), None, "storing changes nothing that a viewer sees");
+        // Somebody else's trade was in the store already.
+        live.flushed(source(1), &second, &whole(&[&first, &second, &third]));
+        assert_eq!(minute(&mut live), Some((3, "3".into())));
+        assert!(live.unknown().is_empty());
+    }
+
+    #[test]
+    fn work_that_was_lost_is_shown_no_more() {
+        let mut live = Live::default();
+        let (first, second) = (deltas(1, "1"), deltas(2, "2"));
+        live.flushed(Source { member: 1, flush: 0 }, &first, &whole(&[&first]));
+        live.add(Source { member: 0, flush: 4 }, &second);
+        assert_eq!(minute(&mut live), Some((2, "2".into())));
+        live.dropped(Source { member: 0, flush: 4 });
+        assert_eq!(minute(&mut live), Some((1, "1".into())));
+    }
+}

@@ -1,0 +1,179 @@
+//! The hub: merges what the lanes have in hand into live candles, and pushes them to whoever listens.
+//!
+//! One thread of its own: lanes hand over small deltas at once, before any flush, and never wait for it. What it shows is a
+//! view: parts that it had to miss under load, or that another process stored, join at the next flush, and after a flush it
+//! shows what the store has. While nobody listens it costs a lane one load of a flag.
+
+pub(crate) mod live;
+mod subscribers;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use market_data::{Candle, Deltas};
+use market_store::{CandleQuery, CandleReader, StoredCandle};
+pub(crate) use subscribers::{Filter, Subscriber, Subscribers};
+
+use live::{Key, Live, Source};
+
+/// News that may wait for the hub; a lane that finds more leaves its own out.
+const NEWS_MAX: usize = 4096;
+/// How often candles that listeners follow are read again, for what other processes stored.
+const REREAD: Duration = Duration::from_secs(1);
+
+enum News {
+    Parts(Source, Deltas),
+    Flushed(Source, Arc<Deltas>, Vec<Candle>),
+    Dropped(Source),
+}
+
+/// The lanes' and the listeners' end of the hub. Clones share it; the hub's thread ends with the last of them.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    news: SyncSender<News>,
+    listening: Arc<AtomicBool>,
+    subscribers: Subscribers,
+}
+
+impl Hub {
+    /// Starts the hub's thread. `reader` tells what is stored of candles that the hub sees for the first time.
+    pub fn start(reader: Box<dyn CandleReader>, groups: Vec<String>) -> std::io::Result<Hub> {
+        let (news, incoming) = sync_channel(NEWS_MAX);
+        let listening = Arc::new(AtomicBool::new(false));
+        let subscribers = Subscribers::new(Arc::clone(&listening));
+        let thread = Thread { live: Live::default(), reader, groups, subscribers: subscribers.clone() };
+        std::thread::Builder::new().name("hub".to_owned()).spawn(move || thread.run(&incoming))?;
+        Ok(Hub { news, listening, subscribers })
+    }
+
+    /// Whether anybody listens: if not, lanes need not hand over anything.
+    #[inline]
+    pub fn is_listening(&self) -> bool {
+        self.listening.load(Ordering::Relaxed)
+    }
+
+    /// Hands over one-minute parts that are not stored yet.
+    pub fn parts(&self, member: u32, flush: u64, deltas: Deltas) {
+        // A full hub is a slow view, never a slow lane.
+        let _ = self.news.try_send(News::Parts(Source { member, flush }, deltas));
+    }
+
+    /// Says what a flush has stored. Called in the order of the commits.
+    pub fn flushed(&self, member: u32, flush: u64, deltas: Arc<Deltas>, stored: Vec<Candle>) {
+        if self.is_listening() {
+            self.send(News::Flushed(Source { member, flush }, deltas, stored));
+        }
+    }
+
+    /// Says that a member's unstored work is gone.
+    pub fn dropped(&self, member: u32, flush: u64) {
+        self.send(News::Dropped(Source { member, flush }));
+    }
+
+    fn send(&self, news: News) {
+        // What corrects the view is worth a wait, though not for a hub that is gone.
+        if let Err(TrySendError::Full(news)) = self.news.try_send(news) {
+            let _ = self.news.send(news);
+        }
+    }
+
+    /// Who listens.
+    pub(crate) fn subscribers(&self) -> &Subscribers {
+        &self.subscribers
+    }
+}
+
+struct Thread {
+    live: Live,
+    reader: Box<dyn CandleReader>,
+    groups: Vec<String>,
+    subscribers: Subscribers,
+}
+
+impl Thread {
+    fn run(mut self, incoming: &Receiver<News>) {
+        let mut reread = std::time::Instant::now() + REREAD;
+        loop {
+            let wait = reread.saturating_duration_since(std::time::Instant::now());
+            match incoming.recv_timeout(wait) {
+                Ok(news) => {
+                    self.take(news);
+                    // Everything that waits becomes one push: a slow listener gets fewer steps, not older ones.
+                    while let Ok(news) = incoming.try_recv() {
+                        self.take(news);
+                    }
+                }
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+                    reread = std::time::Instant::now() + REREAD;
+                    self.look_again();
+                }
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+            if !self.subscribers.any() {
+                self.live.clear();
+                continue;
+            }
+            for key in self.live.unknown() {
+                let candle = self.read(&key);
+                self.live.stored(&key, candle.unwrap_or(Candle::EMPTY));
+            }
+            let changed = self.live.take_changed();
+            if !changed.is_empty() {
+                self.subscribers.publish(&changed);
+            }
+        }
+    }
+
+    fn take(&mut self, news: News) {
+        match news {
+            News::Parts(source, mut deltas) => {
+                deltas.roll_up();
+                self.live.add(source, &deltas);
+            }
+            News::Flushed(source, deltas, stored) => self.live.flushed(source, &deltas, &stored),
+            News::Dropped(source) => self.live.dropped(source),
+        }
+    }
+
+    /// What the store has of a candle. A store that cannot be read now is a view that is late.
+    fn read(&mut self, (pair, interval, time): &Key) -> Option<Candle> {
+        let query = CandleQuery {
+            groups: &self.groups,
+            pair,
+            interval: *interval,
+            from: Some(*time),
+            before: Some(time + interval.seconds()),
+            limit: 1,
+        };
+        match self.reader.candles(&query) {
+            Ok(candles) => candles.first().map(|stored| stored.candle),
+            Err(error) => {
+                tracing::warn!(%error, "a live candle shows only what this process has seen");
+                None
+            }
+        }
+    }
+
+    /// Reads the latest candles of the charts that somebody looks at: another process may have stored trades of theirs.
+    fn look_again(&mut self) {
+        let charts: BTreeSet<_> = self.subscribers.charts();
+        for (pair, interval) in charts {
+            let query = CandleQuery {
+                groups: &self.groups,
+                pair: &pair,
+                interval,
+                from: None,
+                before: None,
+                limit: 2,
+            };
+            let Ok(candles) = self.reader.candles(&query) else { return };
+            let pair = Arc::new(pair);
+            for StoredCandle { time, candle } in candles {
+                self.live.stored(&(Arc::clone(&pair), interval, time), candle);
+            }
+        }
+    }
+}
