@@ -7,12 +7,15 @@
 //! - [`member`]: what a consumer decides (responses and timers in; requests and callbacks out);
 //! - [`assignor`]: plain functions from (topics, members, what each owns) to an assignment.
 //!
+//! [`invariants`] says what must hold between them.
+//!
 //! The shell around them performs the effects, in order, and owns sockets, files and clocks. What this crate
 //! refuses to know: wire formats of requests (`kohort-protocol`), disks, and the time of day.
 
 pub mod assignor;
 pub mod consumer_protocol;
 pub mod coordinator;
+pub mod invariants;
 pub mod member;
 pub mod messages;
 mod time;

@@ -41,6 +41,7 @@ pub type TopicIds = BTreeMap<String, TopicId>;
 
 /// What happened outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a call is what nearly every event is")]
 pub enum Event {
     /// A request arrived.
     Call {

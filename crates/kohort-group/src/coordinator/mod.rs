@@ -291,8 +291,7 @@ impl Coordinator {
                     groups.get_mut(group).map(|group| group.lost_timer_fired(&mut cx, member))
                 }
                 Timer::Held(call) => held.and_then(|held| {
-                    let group = groups.get_mut(&held.group)?;
-                    Some(group.hold_ended(&mut cx, &held.member, *call))
+                    groups.get_mut(&held.group).map(|group| group.hold_ended(&mut cx, &held.member, *call))
                 }),
                 Timer::Retention => {
                     self.drop_expired(now);

@@ -32,10 +32,8 @@ impl Coordinator {
         let expires = request.retention.filter(|_| request.api_version < 5).map(|retention| now + retention);
         let mut partitions = Vec::with_capacity(request.offsets.len());
         for (partition, offset) in request.offsets {
-            let outcome = error.map_or_else(
-                || commit_one(&mut cx, &request.group_id, &partition, offset, expires, ids),
-                |error| error,
-            );
+            let outcome = error
+                .unwrap_or_else(|| commit_one(&mut cx, &request.group_id, &partition, offset, expires, ids));
             partitions.push((partition, outcome));
         }
         cx.reply(caller.call, Response::OffsetCommit(OffsetCommitResponse { partitions }));

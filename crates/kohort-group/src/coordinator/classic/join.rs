@@ -23,7 +23,7 @@ impl ClassicGroup {
         }
         match &request.group_instance_id {
             Some(instance) if request.member_id.is_empty() => {
-                let id = cx.random.member_id(instance);
+                let id = self.new_id(cx, instance);
                 match self.instances.get(instance).cloned() {
                     Some(known) => self.replace(cx, &caller, request, &known, id),
                     None => self.add(cx, caller, request, id),
@@ -57,8 +57,18 @@ impl ClassicGroup {
             && request.protocols.iter().any(|(name, _)| known_to_all(name))
     }
 
+    /// An id that nobody in the group has: the log may hold ids that the same seed made before a restart.
+    fn new_id(&self, cx: &mut Context<'_>, name: &str) -> String {
+        loop {
+            let id = cx.random.member_id(name);
+            if !self.members.contains_key(&id) && !self.pending_joins.contains(&id) {
+                return id;
+            }
+        }
+    }
+
     fn join_unknown(&mut self, cx: &mut Context<'_>, caller: Caller, request: &JoinGroupRequest) {
-        let id = cx.random.member_id(&caller.client.id);
+        let id = self.new_id(cx, &caller.client.id);
         if request.api_version < 4 {
             return self.add(cx, caller, request, id);
         }

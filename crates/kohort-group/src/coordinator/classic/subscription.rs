@@ -8,7 +8,9 @@
 use std::collections::BTreeSet;
 
 use super::group::ClassicGroup;
-use crate::messages::{Partition, TopicPartition};
+use crate::consumer_protocol::Assignment;
+use crate::messages::TopicPartition;
+use crate::wire::Reader;
 
 /// The protocol type of consumers.
 pub(in crate::coordinator) const CONSUMER: &str = "consumer";
@@ -43,67 +45,24 @@ impl ClassicGroup {
     }
 }
 
-/// The topics of a `ConsumerProtocolSubscription`.
+/// The topics of a `ConsumerProtocolSubscription`, by the layout of version 0 and as strictly as Kafka's coordinator
+/// reads it: [`Subscription::decode`](crate::consumer_protocol::Subscription::decode) forgives more, and what cannot
+/// be known must protect every offset.
 fn topics(bytes: &[u8]) -> Option<Vec<String>> {
-    let mut bytes = Reader(bytes);
-    let _version = bytes.int16()?;
-    let topics = bytes.array(2, Reader::string)?;
-    let user_data = bytes.int32()?;
-    if let Ok(length) = usize::try_from(user_data) {
-        bytes.take(length)?;
-    }
+    let mut from = Reader::new(bytes);
+    from.int16("version").ok()?;
+    let count = from.int32("topics").ok().filter(|count| *count >= 0)?;
+    let topics = (0..count).map(|_| from.string("topics").ok()).collect::<Option<_>>()?;
+    from.nullable_bytes("user_data").ok()?;
     Some(topics)
 }
 
 /// The partitions of a `ConsumerProtocolAssignment`, sorted; `None` if these bytes are none. No bytes are what a
 /// leader leaves out: nothing.
 pub(in crate::coordinator) fn owned_partitions(bytes: &[u8]) -> Option<Vec<TopicPartition>> {
-    if bytes.is_empty() {
-        return Some(Vec::new());
-    }
-    let mut bytes = Reader(bytes);
-    let _version = bytes.int16()?;
-    let topics = bytes.array(6, |bytes| Some((bytes.string()?, bytes.array(4, Reader::int32)?)))?;
-    let of = |(topic, partitions): (String, Vec<Partition>)| {
-        partitions.into_iter().map(move |partition| TopicPartition::new(topic.clone(), partition))
-    };
-    let mut owned: Vec<_> = topics.into_iter().flat_map(of).collect();
+    let mut owned = Assignment::decode(bytes).ok()?.partitions;
     owned.sort_unstable();
     Some(owned)
-}
-
-/// Kafka's non-flexible primitives.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn int16(&mut self) -> Option<i16> {
-        Some(i16::from_be_bytes(self.take(2)?.try_into().ok()?))
-    }
-
-    fn int32(&mut self) -> Option<i32> {
-        Some(i32::from_be_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    fn string(&mut self) -> Option<String> {
-        let length = usize::try_from(self.int16()?).ok()?;
-        Some(String::from_utf8_lossy(self.take(length)?).into_owned())
-    }
-
-    /// An array whose elements are `least` bytes or more: what is longer than the rest is refused before room is
-    /// made for it.
-    fn array<T>(&mut self, least: usize, element: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let length = usize::try_from(self.int32()?).ok()?;
-        if length > self.0.len() / least {
-            return None;
-        }
-        (0..length).map(|_| element(self)).collect()
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,205 @@
+//! Parked heartbeats and lost connections: ours, not Kafka's; off means exactly Kafka's timing.
+
+use kohort_group::coordinator::{CallId, ConnectionId, Event, Happened, LeaveCause, Request, State};
+use kohort_group::messages::ErrorCode;
+
+use crate::fake::*;
+
+const ONE: ConnectionId = ConnectionId(1);
+const TWO: ConnectionId = ConnectionId(2);
+
+fn parking() -> Fake {
+    Fake::with(|config| {
+        config.park_heartbeats = true;
+        config.lost_connection_grace = ms(500);
+    })
+}
+
+fn park(fake: &mut Fake, connection: ConnectionId, member_id: &str) -> CallId {
+    let call = fake.call_on(connection, Request::Heartbeat(beat(member_id, 1)));
+    assert!(fake.waits(call));
+    call
+}
+
+#[test]
+fn a_parked_heartbeat_brings_the_news_of_a_join() {
+    let mut fake = parking();
+    let ids = fake.stable(1);
+    let parked = park(&mut fake, ONE, &ids[0]);
+    fake.pass(500);
+    assert!(fake.waits(parked));
+    fake.enter(join());
+    assert_eq!(fake.beaten(parked), ErrorCode::RebalanceInProgress, "in the same step");
+}
+
+#[test]
+fn a_parked_heartbeat_brings_the_news_of_a_leave() {
+    let mut fake = parking();
+    let ids = fake.stable(2);
+    let parked = [park(&mut fake, ONE, &ids[0]), park(&mut fake, TWO, &ids[1])];
+    fake.leave(&[(&ids[1], None)]);
+    assert_eq!(fake.beaten(parked[0]), ErrorCode::RebalanceInProgress);
+    assert_eq!(fake.beaten(parked[1]), ErrorCode::UnknownMemberId, "it left on another connection");
+}
+
+#[test]
+fn a_hold_ends_before_the_next_beat_is_due() {
+    let mut fake = parking();
+    let ids = fake.stable(1);
+    // The usual interval is 3 s, and a third of this session is longer: 85 % of it.
+    let parked = park(&mut fake, ONE, &ids[0]);
+    fake.pass(2_549);
+    assert!(fake.waits(parked));
+    fake.pass(1);
+    assert_eq!(fake.beaten(parked), ErrorCode::None);
+}
+
+#[test]
+fn the_hold_follows_the_members_own_rhythm() {
+    let mut fake = parking();
+    let ids = fake.stable(1);
+    let first = park(&mut fake, ONE, &ids[0]);
+    fake.pass(1_000);
+    fake.event(Event::Busy(ONE));
+    assert_eq!(fake.beaten(first), ErrorCode::None);
+    let second = park(&mut fake, ONE, &ids[0]);
+    fake.pass(849);
+    assert!(fake.waits(second));
+    fake.pass(1);
+    assert_eq!(fake.beaten(second), ErrorCode::None);
+}
+
+#[test]
+fn another_request_on_the_connection_frees_it() {
+    let mut fake = parking();
+    let ids = fake.stable(1);
+    let parked = park(&mut fake, ONE, &ids[0]);
+    fake.event(Event::Busy(TWO));
+    assert!(fake.waits(parked), "that was another connection");
+    fake.event(Event::Busy(ONE));
+    assert_eq!(fake.beaten(parked), ErrorCode::None);
+    fake.event(Event::Busy(ONE));
+}
+
+#[test]
+fn a_second_heartbeat_answers_the_parked_one() {
+    let mut fake = parking();
+    let ids = fake.stable(1);
+    let first = park(&mut fake, ONE, &ids[0]);
+    fake.pass(1_000);
+    let second = park(&mut fake, TWO, &ids[0]);
+    assert_eq!(fake.beaten(first), ErrorCode::None);
+    fake.event(Event::Closed(ONE));
+    fake.pass(600);
+    assert!(fake.waits(second), "the connection that closed was not waiting");
+    assert_eq!(fake.state(), State::Stable);
+}
+
+#[test]
+fn heartbeats_in_the_middle_of_a_rebalance_are_answered_at_once() {
+    let mut fake = parking();
+    let (id, call) = fake.enter(join());
+    assert_eq!(fake.beat(&id, 0), ErrorCode::RebalanceInProgress);
+    fake.pass(3_000);
+    fake.joined(call);
+    assert_eq!(fake.beat(&id, 1), ErrorCode::None);
+}
+
+#[test]
+fn a_member_whose_connection_is_lost_is_gone_after_the_grace() {
+    let mut fake = parking();
+    let ids = fake.stable(2);
+    let parked = [park(&mut fake, ONE, &ids[0]), park(&mut fake, TWO, &ids[1])];
+    fake.event(Event::Closed(TWO));
+    assert!(fake.dropped.contains(&parked[1]));
+    fake.pass(499);
+    assert!(fake.waits(parked[0]));
+    fake.news();
+    fake.pass(1);
+    assert_eq!(fake.beaten(parked[0]), ErrorCode::RebalanceInProgress);
+    let lost = |what: &Happened| matches!(what, Happened::MemberLeft { who, cause: LeaveCause::ConnectionLost } if who.member_id == ids[1]);
+    assert!(fake.news().iter().any(lost));
+    assert_eq!(fake.beat(&ids[1], 1), ErrorCode::UnknownMemberId);
+}
+
+#[test]
+fn a_member_that_returns_on_another_connection_stays() {
+    let returns: [fn(&mut Fake, &str); 3] = [
+        |fake, id| {
+            fake.call_on(ConnectionId(3), Request::Heartbeat(beat(id, 1)));
+        },
+        |fake, id| assert_eq!(fake.commit(commit(id, 1)), ErrorCode::None),
+        |fake, id| assert_eq!(fake.sync_now(sync(id, 1)).error, ErrorCode::None),
+    ];
+    for come_back in returns {
+        let mut fake = parking();
+        let ids = fake.stable(2);
+        park(&mut fake, TWO, &ids[1]);
+        fake.event(Event::Closed(TWO));
+        fake.pass(499);
+        come_back(&mut fake, &ids[1]);
+        fake.pass(3_000);
+        assert_eq!(fake.state(), State::Stable);
+    }
+}
+
+#[test]
+fn a_connection_that_closes_without_a_parked_heartbeat_means_nothing() {
+    let mut fake = parking();
+    let ids = fake.stable(1);
+    let parked = park(&mut fake, ONE, &ids[0]);
+    fake.pass(2_550);
+    assert_eq!(fake.beaten(parked), ErrorCode::None);
+    fake.event(Event::Closed(ONE));
+    fake.pass(5_000);
+    assert_eq!(fake.state(), State::Stable);
+}
+
+#[test]
+fn a_lost_connection_without_a_grace_costs_the_session_as_in_kafka() {
+    let mut fake = Fake::with(|config| config.park_heartbeats = true);
+    let ids = fake.stable(1);
+    park(&mut fake, ONE, &ids[0]);
+    fake.event(Event::Closed(ONE));
+    fake.pass(SESSION - 1);
+    assert_eq!(fake.state(), State::Stable);
+    fake.pass(1);
+    assert_eq!(fake.state(), State::Empty);
+}
+
+#[test]
+fn a_parked_heartbeat_does_not_lengthen_the_session() {
+    let mut fake = parking();
+    let ids = fake.stable(1);
+    let parked = park(&mut fake, ONE, &ids[0]);
+    fake.pass(SESSION - 1);
+    fake.beaten(parked);
+    assert_eq!(fake.state(), State::Stable);
+    fake.pass(1);
+    assert_eq!(fake.state(), State::Empty);
+}
+
+#[test]
+fn with_parking_off_every_heartbeat_is_answered_at_once() {
+    let mut fake = Fake::with(|config| config.lost_connection_grace = ms(500));
+    let ids = fake.stable(1);
+    for _ in 0..3 {
+        assert_eq!(fake.beat(&ids[0], 1), ErrorCode::None);
+        fake.pass(3_000);
+    }
+    fake.event(Event::Closed(ONE));
+    fake.pass(2_000);
+    assert_eq!(fake.state(), State::Stable);
+}
+
+#[test]
+fn a_join_while_a_heartbeat_is_parked_elsewhere_forgets_the_lost_connection() {
+    let mut fake = parking();
+    let ids = fake.stable(2);
+    park(&mut fake, TWO, &ids[1]);
+    fake.event(Event::Closed(TWO));
+    fake.pass(100);
+    assert_eq!(fake.join_now(rejoin(&ids[1])).error, ErrorCode::None);
+    fake.pass(1_000);
+    assert_eq!(fake.state(), State::Stable);
+}
