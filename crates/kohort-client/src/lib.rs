@@ -41,15 +41,16 @@ pub mod admin;
 mod client;
 mod config;
 pub mod consumer;
+mod net;
 pub mod producer;
 
-pub use admin::Admin;
+pub use admin::{Admin, AdminError};
 pub use client::{Client, ClientError};
 pub use config::{Backoff, ClientConfig, Security};
 pub use consumer::{
-    CommitError, CommittedError, Consumer, ConsumerBuilder, ConsumerEvent, ConsumerHandle, FatalError,
-    FetchedBatch, HaltError, Isolation, LeaveReason, OffsetAndMetadata, OffsetReset, OwnedRecord, Record,
-    RevokeAck, SeekTo, Start,
+    BuildError, CommitError, Consumer, ConsumerBuilder, ConsumerEvent, ConsumerHandle, FatalError, FetchOffsetsError,
+    FetchedBatch, HaltError, Isolation, LeaveReason, OffsetAndMetadata, OffsetReset, OwnedRecord, Record, RevokeAck,
+    SeekTo, Start, SubscribeError,
 };
 pub use kohort_group::messages::{Offset, Partition, TopicPartition};
 pub use producer::{

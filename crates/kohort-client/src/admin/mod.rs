@@ -3,12 +3,24 @@
 //! Every call finds the broker that answers it (controller, coordinator, leaders), retries what can be retried until
 //! `default.api.timeout.ms`, and returns one outcome for each thing that was asked for.
 
+mod cluster;
+mod groups;
+mod offsets;
+mod topics;
+
+pub use topics::TopicResults;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use kohort_group::messages::{Offset, Partition, TopicPartition};
+use kohort_group::messages::{Partition, TopicPartition};
+use kohort_protocol::ErrorCode;
+use tokio::time::Instant;
 
-use crate::{Client, SeekTo};
+use crate::Client;
+use crate::net::cluster::{Purpose, RouteError};
+use crate::net::wire::{AskError, Link, Request};
 
 /// The admin of a cluster. Made by [`Client::admin`]; cheap to clone.
 #[derive(Clone, Debug)]
@@ -20,7 +32,7 @@ pub struct Admin {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AdminError {
     /// The broker refuses: Kafka's number, and its text if it gave one.
-    #[error("{what} refused with error code `{code}`{}", .message.as_deref().map(|text| format!(": {text}")).unwrap_or_default())]
+    #[error("{what}: refused with {} (error code {code}){}", ErrorCode(*code).name(), .message.as_deref().map(|text| format!(": {text}")).unwrap_or_default())]
     Refused {
         /// What was asked for.
         what: String,
@@ -37,11 +49,14 @@ pub enum AdminError {
         /// `default.api.timeout.ms`.
         after: Duration,
     },
-    /// The broker speaks no version of the API that we do.
-    #[error("the broker does not support `{api}`")]
+    /// The broker speaks no version of the API that we do, or answers what cannot be read.
+    #[error("{what}: the broker does not support it")]
     Unsupported {
-        /// The API's name.
-        api: &'static str,
+        /// What was asked for.
+        what: String,
+        /// More of it.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -174,97 +189,85 @@ pub enum ConfigResource {
     Group(String),
 }
 
+/// Whom to ask.
+#[derive(Clone, Debug)]
+enum Whom {
+    /// Any broker: it passes on to the controller what is the controller's.
+    Any,
+    /// The coordinator of this group.
+    Coordinator(String),
+    /// This broker.
+    Broker(i32),
+}
+
 impl Admin {
     pub(crate) fn new(client: Client) -> Self {
         Self { client }
     }
 
-    /// Creates topics, and waits until metadata knows them. `AlreadyExists` is code 36.
-    pub async fn create_topics(
+    /// Asks until there is an answer that `again` (a retriable error in it) does not send back, or the time is over.
+    async fn ask<R: Request>(
         &self,
-        _topics: &[NewTopic],
-    ) -> Result<Vec<(String, Result<(), AdminError>)>, AdminError> {
-        let _ = &self.client;
-        unimplemented!()
+        what: &str,
+        whom: &Whom,
+        request: impl Fn(&Link) -> R,
+        again: impl Fn(&R::Response) -> Option<i16>,
+    ) -> Result<R::Response, AdminError> {
+        let cluster = &self.client.cluster;
+        cluster.start();
+        let after = cluster.config.api_timeout;
+        let until = Instant::now() + after;
+        let mut failures = 0;
+        loop {
+            let asked = tokio::time::timeout_at(until, self.ask_once(whom, &request)).await;
+            let refused = match asked {
+                Err(_) => return Err(AdminError::Timeout { what: what.to_owned(), after }),
+                Ok(Ok(answer)) => match again(&answer).filter(|code| ErrorCode(*code).is_retriable()) {
+                    None => return Ok(answer),
+                    Some(code) => Some(code),
+                },
+                Ok(Err(RouteError::Ask(error @ (AskError::Unsupported { .. } | AskError::Unreadable { .. })))) => {
+                    return Err(AdminError::Unsupported { what: what.to_owned(), source: Arc::new(error) });
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(what, error = &error as &dyn std::error::Error, "asked again");
+                    None
+                }
+            };
+            failures += 1;
+            let wait = cluster.config.backoff.after(failures, cluster.roll());
+            if Instant::now() + wait >= until {
+                return Err(match refused {
+                    Some(code) => AdminError::Refused { what: what.to_owned(), code, message: None },
+                    None => AdminError::Timeout { what: what.to_owned(), after },
+                });
+            }
+            tokio::time::sleep(wait).await;
+        }
     }
 
-    /// Deletes topics.
-    pub async fn delete_topics(
+    async fn ask_once<R: Request>(
         &self,
-        _topics: &[&str],
-    ) -> Result<Vec<(String, Result<(), AdminError>)>, AdminError> {
-        unimplemented!()
+        whom: &Whom,
+        request: &impl Fn(&Link) -> R,
+    ) -> Result<R::Response, RouteError> {
+        let cluster = &self.client.cluster;
+        let link = match whom {
+            Whom::Any => cluster.any().await?,
+            Whom::Broker(id) => cluster.broker(*id, Purpose::General).await?,
+            Whom::Coordinator(group) => {
+                let (found, _) = crate::consumer::group::find(cluster, group, Purpose::General).await;
+                found?
+            }
+        };
+        Ok(link.ask(&request(&link), cluster.config.request_timeout).await?)
     }
+}
 
-    /// Raises the number of partitions of `topic` to `total`.
-    pub async fn create_partitions(&self, _topic: &str, _total: i32) -> Result<(), AdminError> {
-        unimplemented!()
+/// Nothing, or the refusal.
+fn verdict(what: impl FnOnce() -> String, code: i16, message: Option<&str>) -> Result<(), AdminError> {
+    if code == 0 {
+        return Ok(());
     }
-
-    /// All topics, sorted by name.
-    pub async fn list_topics(&self) -> Result<Vec<TopicDescription>, AdminError> {
-        unimplemented!()
-    }
-
-    /// One topic.
-    pub async fn describe_topic(&self, _topic: &str) -> Result<TopicDescription, AdminError> {
-        unimplemented!()
-    }
-
-    /// Brokers and controller.
-    pub async fn describe_cluster(&self) -> Result<ClusterDescription, AdminError> {
-        unimplemented!()
-    }
-
-    /// All groups of all brokers, sorted by id.
-    pub async fn list_groups(&self) -> Result<Vec<GroupListing>, AdminError> {
-        unimplemented!()
-    }
-
-    /// One group; a group that does not exist is `Dead`.
-    pub async fn describe_group(&self, _group: &str) -> Result<GroupDescription, AdminError> {
-        unimplemented!()
-    }
-
-    /// Deletes a group and its offsets. It must have no members (68).
-    pub async fn delete_group(&self, _group: &str) -> Result<(), AdminError> {
-        unimplemented!()
-    }
-
-    /// All that `group` has committed, sorted.
-    pub async fn group_offsets(&self, _group: &str) -> Result<Vec<(TopicPartition, Offset)>, AdminError> {
-        unimplemented!()
-    }
-
-    /// Sets committed offsets of a group without members.
-    pub async fn alter_group_offsets(
-        &self,
-        _group: &str,
-        _offsets: &[(TopicPartition, Offset)],
-    ) -> Result<(), AdminError> {
-        unimplemented!()
-    }
-
-    /// Deletes committed offsets of topics that no member subscribes to (86).
-    pub async fn delete_group_offsets(
-        &self,
-        _group: &str,
-        _partitions: &[TopicPartition],
-    ) -> Result<(), AdminError> {
-        unimplemented!()
-    }
-
-    /// The offset at `at` for each partition: earliest, latest or by time (-1: nothing that young).
-    pub async fn list_offsets(
-        &self,
-        _partitions: &[TopicPartition],
-        _at: SeekTo,
-    ) -> Result<Vec<(TopicPartition, Offset)>, AdminError> {
-        unimplemented!()
-    }
-
-    /// The configuration of a topic, broker or group, sorted by name.
-    pub async fn describe_config(&self, _resource: &ConfigResource) -> Result<Vec<ConfigEntry>, AdminError> {
-        unimplemented!()
-    }
+    Err(AdminError::Refused { what: what(), code, message: message.map(str::to_owned) })
 }

@@ -45,7 +45,7 @@ pub enum ConsumerEvent {
         /// Why.
         error: HaltError,
     },
-    /// The member has left the group. It joins again at the next call of `next` if the reason was `PollTimeout`.
+    /// The member is not in the group. It joins again at the next call of `next` after `PollTimeout`, and by itself after `Removed`.
     Left {
         /// Why.
         reason: LeaveReason,
@@ -59,6 +59,8 @@ pub enum ConsumerEvent {
 pub enum LeaveReason {
     /// `max.poll.interval.ms` passed without a call of `next` (KIP-62).
     PollTimeout,
+    /// The coordinator removed this member: its session ended, or the group went on without it. It joins again by itself.
+    Removed,
     /// [`unsubscribe`](super::ConsumerHandle::unsubscribe) or [`close`](super::Consumer::close).
     Asked,
 }
@@ -86,6 +88,14 @@ pub enum HaltError {
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// The log was cut below the offset (KIP-320) and `auto.offset.reset` is `none`.
+    #[error("the log was truncated to `{log_end}`, below the offset `{offset}`, and `auto.offset.reset` is `none`")]
+    Truncated {
+        /// Where reading was.
+        offset: Offset,
+        /// Where the log that was read ends.
+        log_end: Offset,
+    },
     /// The broker's answer is none that Kafka gives here.
     #[error("fetching at offset `{offset}` failed with error code `{code}`")]
     Refused {
@@ -99,30 +109,9 @@ pub enum HaltError {
 /// Why a consumer cannot go on at all.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum FatalError {
-    /// Another member with this `group.instance.id` has taken its place (error 82).
-    #[error("fenced: another member with instance id `{instance_id}` joined group `{group}`")]
-    Fenced {
-        /// The group.
-        group: String,
-        /// The instance id.
-        instance_id: String,
-    },
-    /// The broker forbids the group.
-    #[error("not authorized for group `{group}`")]
-    Unauthorized {
-        /// The group.
-        group: String,
-    },
-    /// The group refuses this member for good: protocols in common, session timeout, size.
-    #[error("group `{group}` refuses this member with error code `{code}`: {hint}")]
-    Refused {
-        /// The group.
-        group: String,
-        /// Kafka's number.
-        code: i16,
-        /// What to change.
-        hint: &'static str,
-    },
+    /// The group refuses this member for good, or another one with its instance id has taken its place.
+    #[error(transparent)]
+    Group(#[from] kohort_group::member::FatalError),
     /// The consumer was closed.
     #[error("the consumer is closed")]
     Closed,

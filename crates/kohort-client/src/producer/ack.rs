@@ -37,6 +37,14 @@ impl Outcome {
         Arc::new(Self { topic, partition, state: Mutex::new(State::Pending(Vec::new())) })
     }
 
+    pub(crate) fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    pub(crate) fn partition(&self) -> Partition {
+        self.partition
+    }
+
     /// The ack of the batch's record number `index`.
     pub(crate) fn ack(self: &Arc<Self>, index: u32) -> Ack {
         Ack { outcome: self.clone(), index, slot: None }

@@ -1,0 +1,142 @@
+//! What a consumer's tasks share: one lock around partitions, lanes and events, and who is woken when they change.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kohort_group::messages::{Offset, TopicPartition};
+use tokio::sync::{Notify, mpsc};
+
+use super::fetch::Lane;
+use super::group::Command;
+use super::partitions::Parts;
+use super::{ConsumerBuilder, ConsumerEvent, FatalError, HaltError};
+use crate::net::cluster::{Cluster, Purpose, Wanted};
+
+/// Numbers consumers of this process, so that each has connections of its own.
+static CONSUMERS: AtomicU64 = AtomicU64::new(0);
+
+/// What a consumer's tasks share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) settings: ConsumerBuilder,
+    pub(crate) number: u64,
+    state: Mutex<State>,
+    /// `next` may find something.
+    pub(crate) news: Notify,
+    /// The driver has something to do.
+    pub(crate) work: Notify,
+    /// The way to the group's member; `None` without a group.
+    pub(crate) group: Option<mpsc::UnboundedSender<Command>>,
+    /// `next` was called since the member last looked.
+    pub(crate) polled: AtomicBool,
+    /// The member is out because `next` was not called: its next call must tell it.
+    pub(crate) awaits_poll: AtomicBool,
+}
+
+/// What the lock is around.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) parts: Parts,
+    pub(crate) lanes: HashMap<i32, [Lane; 2]>,
+    pub(crate) events: VecDeque<ConsumerEvent>,
+    pub(crate) fatal: Option<FatalError>,
+    pub(crate) mode: Mode,
+    /// Member id and generation.
+    pub(crate) membership: Option<(String, i32)>,
+    pub(crate) requests: u64,
+    /// Keeps the assigned topics in the metadata.
+    pub(crate) wanted: Option<Wanted>,
+    pub(crate) closed: bool,
+}
+
+/// Who decides what is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Nobody yet.
+    #[default]
+    Idle,
+    /// The group.
+    Subscribed,
+    /// The caller.
+    Assigned,
+}
+
+impl Core {
+    pub(crate) fn new(settings: ConsumerBuilder, group: Option<mpsc::UnboundedSender<Command>>) -> Arc<Self> {
+        Arc::new(Self {
+            cluster: settings.client.cluster.clone(),
+            settings,
+            number: CONSUMERS.fetch_add(1, Ordering::Relaxed),
+            state: Mutex::default(),
+            news: Notify::new(),
+            work: Notify::new(),
+            group,
+            polled: AtomicBool::new(false),
+            awaits_poll: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues an event for `next`.
+    pub(crate) fn tell(&self, event: ConsumerEvent) {
+        self.lock().events.push_back(event);
+        self.news.notify_one();
+    }
+
+    /// Ends the consumer for the caller.
+    pub(crate) fn fail(&self, error: FatalError) {
+        self.lock().fatal.get_or_insert(error);
+        self.news.notify_one();
+    }
+
+    /// Sends the member a word; `false` without a member.
+    pub(crate) fn command(&self, command: Command) -> bool {
+        self.group.as_ref().is_some_and(|group| group.send(command).is_ok())
+    }
+
+    /// Ends all tasks, and lets connections go.
+    pub(crate) fn shut(&self) {
+        {
+            let mut state = self.lock();
+            state.closed = true;
+            state.fatal.get_or_insert(FatalError::Closed);
+            state.lanes.clear();
+            for name in state.parts.names() {
+                state.parts.remove(&name);
+            }
+        }
+        let number = self.number;
+        self.cluster.forget(|purpose| match purpose {
+            Purpose::Fetch(of, _) | Purpose::Group(of) => of == number,
+            Purpose::General | Purpose::Produce => false,
+        });
+        self.work.notify_one();
+        self.news.notify_one();
+    }
+}
+
+impl State {
+    /// Stops a partition, and says why.
+    pub(crate) fn halt(&mut self, id: usize, error: HaltError) {
+        self.parts.restart(id, super::partitions::Phase::Halted);
+        if let Some(part) = self.parts.get(id) {
+            let partition = part.name();
+            tracing::warn!(topic = %part.topic, partition = part.partition, %error, "partition is not read on");
+            self.events.push_back(ConsumerEvent::Halted { partition, error });
+        }
+    }
+
+    /// Starts partitions at these offsets.
+    pub(crate) fn start_at(&mut self, positions: &[(TopicPartition, Offset)]) {
+        for (name, offset) in positions {
+            if let Some(id) = self.parts.id(name) {
+                self.parts.start_at(id, *offset);
+            }
+        }
+    }
+}

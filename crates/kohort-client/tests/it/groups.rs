@@ -1,0 +1,357 @@
+//! Membership: joining, leaving, the order of events, commits, static members.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kohort_client::{Client, CommitError, Consumer, ConsumerEvent, LeaveReason, OffsetReset, SeekTo, TopicPartition};
+
+use crate::server::{Server, event, produce, read, soon, tp, unique, values};
+
+fn member(client: &Client, group: &str, assignors: &[&str]) -> Consumer {
+    client
+        .consumer()
+        .group(group)
+        .assignors(assignors.iter().copied())
+        .offset_reset(OffsetReset::Earliest)
+        .session_timeout(Duration::from_secs(6))
+        .heartbeat_interval(Duration::from_millis(300))
+        .build()
+        .unwrap()
+}
+
+/// Waits for the next assignment, acknowledging what comes before; returns what was added and all.
+async fn assigned(consumer: &mut Consumer) -> (Vec<TopicPartition>, Vec<TopicPartition>) {
+    soon("an assignment", async {
+        loop {
+            match consumer.next().await {
+                ConsumerEvent::Assigned { added, all, .. } => return (added, all),
+                ConsumerEvent::Fatal(error) => panic!("{error}"),
+                _ => {}
+            }
+        }
+    })
+    .await
+}
+
+/// Lets two consumers turn their events over until `enough` holds for what they own.
+async fn settle(
+    one: &mut Consumer,
+    two: &mut Consumer,
+    enough: impl Fn(&[TopicPartition], &[TopicPartition]) -> bool,
+) -> (Vec<ConsumerEvent>, Vec<ConsumerEvent>) {
+    let (mut of_one, mut of_two) = (vec![], vec![]);
+    soon("the group settles", async {
+        while !enough(&one.assignment(), &two.assignment()) {
+            tokio::select! {
+                event = one.next() => of_one.push(dropped(event)),
+                event = two.next() => of_two.push(dropped(event)),
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+        }
+    })
+    .await;
+    (of_one, of_two)
+}
+
+/// The event, its callback acknowledged.
+fn dropped(event: ConsumerEvent) -> ConsumerEvent {
+    match event {
+        ConsumerEvent::Revoking { partitions, ack } => {
+            ack.done();
+            ConsumerEvent::Lost { partitions }
+        }
+        other => other,
+    }
+}
+
+fn halves(one: &[TopicPartition], two: &[TopicPartition]) -> bool {
+    let all: BTreeSet<_> = one.iter().chain(two).collect();
+    one.len() == 2 && two.len() == 2 && all.len() == 4
+}
+
+#[tokio::test]
+async fn a_first_member_gets_everything_and_reads_it() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 4).await;
+    for partition in 0..4 {
+        produce(&client, &topic, partition, &["a", "b"]).await;
+    }
+    let mut consumer = member(&client, &unique("group"), &["range", "cooperative-sticky"]);
+    consumer.subscribe([&*topic]).unwrap();
+    let (added, all) = assigned(&mut consumer).await;
+    let expected: Vec<_> = (0..4).map(|partition| tp(&topic, partition)).collect();
+    assert_eq!((&added, &all), (&expected, &expected));
+    assert!(consumer.membership().is_some());
+    let records = read(&mut consumer, 8).await;
+    assert!(values(&records).values().all(|values| values == &["a", "b"]));
+    consumer.close().await;
+}
+
+#[tokio::test]
+async fn nothing_is_fetched_before_the_start_is_given() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 2).await;
+    produce(&client, &topic, 0, &["a", "b", "c"]).await;
+    produce(&client, &topic, 1, &["d", "e"]).await;
+    let mut consumer = member(&client, &unique("group"), &["range"]);
+    consumer.subscribe([&*topic]).unwrap();
+    let ConsumerEvent::Assigned { mut start, .. } = event(&mut consumer).await else { panic!() };
+    let early = tokio::time::timeout(Duration::from_millis(300), consumer.next()).await;
+    assert!(early.is_err(), "{early:?}");
+    start.at(tp(&topic, 0), 2);
+    start.go();
+    let records = read(&mut consumer, 3).await;
+    assert_eq!(values(&records)[&0], ["c"]);
+    assert_eq!(values(&records)[&1], ["d", "e"]);
+}
+
+#[tokio::test]
+async fn in_an_eager_rebalance_everything_is_revoked_before_it_is_assigned_anew() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 4).await;
+    let group = unique("group");
+    let mut one = member(&client, &group, &["range"]);
+    one.subscribe([&*topic]).unwrap();
+    assigned(&mut one).await;
+    let mut two = member(&client, &group, &["range"]);
+    two.subscribe([&*topic]).unwrap();
+    let (of_one, _) = settle(&mut one, &mut two, halves).await;
+    // Revocations show as `Lost` here; see `dropped`.
+    assert!(
+        matches!(&of_one[..], [ConsumerEvent::Lost { partitions }, ConsumerEvent::Assigned { added, all, .. }]
+            if partitions.len() == 4 && added.len() == 2 && all.len() == 2),
+        "{of_one:?}"
+    );
+    two.close().await;
+    let (_, all) = assigned(&mut one).await;
+    assert_eq!(all.len(), 4);
+    one.close().await;
+}
+
+#[tokio::test]
+async fn in_a_cooperative_rebalance_only_what_moves_is_revoked() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 4).await;
+    let group = unique("group");
+    let mut one = member(&client, &group, &["cooperative-sticky"]);
+    one.subscribe([&*topic]).unwrap();
+    assigned(&mut one).await;
+    let mut two = member(&client, &group, &["cooperative-sticky"]);
+    two.subscribe([&*topic]).unwrap();
+    let (of_one, _) = settle(&mut one, &mut two, halves).await;
+    let mut revoked = vec![];
+    for event in &of_one {
+        match event {
+            ConsumerEvent::Lost { partitions } => revoked.extend(partitions.iter().cloned()),
+            ConsumerEvent::Assigned { added, .. } => assert!(added.is_empty(), "{of_one:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(revoked.len(), 2, "{of_one:?}");
+    one.close().await;
+    two.close().await;
+}
+
+#[tokio::test]
+async fn what_is_committed_while_revoking_is_where_the_next_owner_begins() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 1).await;
+    produce(&client, &topic, 0, &["a", "b", "c"]).await;
+    let group = unique("group");
+    let mut one = member(&client, &group, &["range"]);
+    one.subscribe([&*topic]).unwrap();
+    read(&mut one, 3).await;
+    // By member id the second may or may not get the only partition: leaving makes sure.
+    let handle = one.handle();
+    handle.unsubscribe();
+    let ConsumerEvent::Revoking { partitions, ack } = event(&mut one).await else { panic!() };
+    assert_eq!(partitions, [tp(&topic, 0)]);
+    soon("commit", handle.commit([(tp(&topic, 0), 2)])).await.unwrap();
+    ack.done();
+    let left = event(&mut one).await;
+    assert!(matches!(left, ConsumerEvent::Left { reason: LeaveReason::Asked }), "{left:?}");
+    let refused = soon("commit", handle.commit([(tp(&topic, 0), 1)])).await;
+    assert!(matches!(refused, Err(CommitError::NotInGroup)), "{refused:?}");
+    let mut two = member(&client, &group, &["range"]);
+    two.subscribe([&*topic]).unwrap();
+    assert_eq!(values(&read(&mut two, 1).await)[&0], ["c"]);
+    // Who unsubscribed can come back.
+    two.close().await;
+    one.subscribe([&*topic]).unwrap();
+    assert_eq!(values(&read(&mut one, 1).await)[&0], ["c"]);
+}
+
+#[tokio::test]
+async fn members_that_come_and_go_read_everything_and_nothing_twice() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 6).await;
+    let group = unique("group");
+    let producer = client.producer().build();
+    let (total, seen) = (3_000_u32, std::sync::Arc::new(std::sync::Mutex::new(Vec::new())));
+    let feeding = {
+        let topic = topic.clone();
+        tokio::spawn(async move {
+            for number in 0..total {
+                let value = number.to_string();
+                let record = kohort_client::Outgoing::to(&topic).key(value.as_bytes()).value(value.as_bytes());
+                producer.enqueue(record).await.unwrap();
+                if number % 10 == 0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+            producer.flush().await;
+        })
+    };
+    let run = |stay: Option<Duration>| {
+        let mut consumer = member(&client, &group, &["cooperative-sticky"]);
+        consumer.subscribe([&*topic]).unwrap();
+        let (handle, seen) = (consumer.handle(), seen.clone());
+        tokio::spawn(async move {
+            let until = tokio::time::Instant::now() + stay.unwrap_or(Duration::from_secs(60));
+            while let Ok(event) = tokio::time::timeout_at(until, consumer.next()).await {
+                if let ConsumerEvent::Batch(batch) = event {
+                    // Committed first: at most once, so that a second sight would be a fault of the client's.
+                    let offset = (batch.topic_partition(), batch.next_offset());
+                    if handle.commit([offset]).await.is_ok() {
+                        let numbers = batch.records().map(|record| {
+                            String::from_utf8_lossy(record.unwrap().value.unwrap()).parse::<u32>().unwrap()
+                        });
+                        seen.lock().unwrap().extend(numbers);
+                    }
+                }
+                if seen.lock().unwrap().len() as u32 >= total {
+                    break;
+                }
+            }
+            consumer.close().await;
+        })
+    };
+    let steady = run(None);
+    for _ in 0..4 {
+        run(Some(Duration::from_millis(600))).await.unwrap();
+    }
+    feeding.await.unwrap();
+    soon("all are read", async {
+        while (seen.lock().unwrap().len() as u32) < total {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let mut numbers = seen.lock().unwrap().clone();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..total).collect::<Vec<_>>());
+    steady.abort();
+}
+
+#[tokio::test]
+async fn a_static_member_returns_to_its_partitions_without_a_rebalance() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 4).await;
+    let group = unique("group");
+    let fixed = |id: &str| {
+        let settings = client.consumer().group(&group).instance_id(id).assignors(["range"]);
+        let settings = settings.offset_reset(OffsetReset::Earliest);
+        settings.heartbeat_interval(Duration::from_millis(300)).build().unwrap()
+    };
+    let (mut one, mut two) = (fixed("one"), fixed("two"));
+    one.subscribe([&*topic]).unwrap();
+    two.subscribe([&*topic]).unwrap();
+    settle(&mut one, &mut two, halves).await;
+    let (owned, generation) = (two.assignment(), one.membership().map(|(_, generation)| generation));
+    two.close().await;
+    let mut two = fixed("two");
+    two.subscribe([&*topic]).unwrap();
+    let (_, all) = assigned(&mut two).await;
+    assert_eq!(all, owned);
+    assert_eq!(two.membership().map(|(_, generation)| generation), generation);
+    let quiet = tokio::time::timeout(Duration::from_secs(1), one.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    assert_eq!(one.membership().map(|(_, generation)| generation), generation);
+}
+
+#[tokio::test]
+async fn a_second_process_with_the_same_instance_id_fences_the_first() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 1).await;
+    let group = unique("group");
+    let fixed = || {
+        let settings = client.consumer().group(&group).instance_id("only");
+        settings.heartbeat_interval(Duration::from_millis(300)).build().unwrap()
+    };
+    let mut one = fixed();
+    one.subscribe([&*topic]).unwrap();
+    assigned(&mut one).await;
+    let mut two = fixed();
+    two.subscribe([&*topic]).unwrap();
+    assigned(&mut two).await;
+    soon("the first is fenced", async {
+        loop {
+            if let ConsumerEvent::Fatal(error) = one.next().await {
+                assert!(error.to_string().contains("fenced"), "{error}");
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_does_not_call_next_leaves_and_comes_back_with_the_next_call() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 1).await;
+    let mut consumer = client
+        .consumer()
+        .group(unique("group"))
+        .offset_reset(OffsetReset::Earliest)
+        .heartbeat_interval(Duration::from_millis(200))
+        .max_poll_interval(Duration::from_millis(700))
+        .build()
+        .unwrap();
+    consumer.subscribe([&*topic]).unwrap();
+    assigned(&mut consumer).await;
+    let handle = consumer.handle();
+    soon("it leaves", async {
+        while handle.membership().is_some() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let mut left = false;
+    soon("it returns", async {
+        loop {
+            match consumer.next().await {
+                ConsumerEvent::Left { reason } => left = reason == LeaveReason::PollTimeout,
+                ConsumerEvent::Assigned { .. } if left => return,
+                _ => {}
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_topic_that_grows_is_assigned_whole() {
+    let server = Server::start().await;
+    let client = kohort_client::Client::new(
+        kohort_client::ClientConfig::new([&*server.bootstrap]).metadata_max_age(Duration::from_millis(300)),
+    )
+    .unwrap();
+    let topic = server.topic(&client, 1).await;
+    let mut consumer = member(&client, &unique("group"), &["range"]);
+    consumer.subscribe([&*topic]).unwrap();
+    assert_eq!(assigned(&mut consumer).await.1.len(), 1);
+    client.admin().create_partitions(&topic, 3).await.unwrap();
+    assert_eq!(assigned(&mut consumer).await.1.len(), 3);
+    produce(&client, &topic, 2, &["new"]).await;
+    assert_eq!(values(&read(&mut consumer, 1).await)[&2], ["new"]);
+    assert!(consumer.seek(&tp(&topic, 2), SeekTo::Earliest));
+}

@@ -1,0 +1,9 @@
+//! The client against a server: Apache Kafka where `KOHORT_TEST_BOOTSTRAP` names one (`host:port`), our own broker, in this
+//! process and on a port of its own, where it does not. The same tests for both.
+
+mod admin;
+mod fetching;
+mod groups;
+mod producing;
+mod restarts;
+mod server;

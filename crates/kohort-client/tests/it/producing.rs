@@ -1,0 +1,182 @@
+//! Producing: what acks tell, every codec, keys, sizes, closing.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kohort_client::{Acks, Compression, OffsetReset, Outgoing, ProduceError, SendError};
+
+use crate::server::{PATIENCE, Server, produce_with, read, soon, tp, values};
+
+#[tokio::test]
+async fn acks_tell_where_records_are() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 2).await;
+    let producer = client.producer().build();
+    assert_eq!(produce_with(&producer, &topic, 0, &["a", "b", "c"]).await, [0, 1, 2]);
+    assert_eq!(produce_with(&producer, &topic, 1, &["d"]).await, [0]);
+    assert_eq!(produce_with(&producer, &topic, 0, &["e"]).await, [3]);
+    producer.close(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_codec_is_read_as_it_was_written() {
+    let server = Server::start().await;
+    let client = server.client();
+    for codec in Compression::ALL {
+        let topic = server.topic(&client, 1).await;
+        let producer = client.producer().compression(codec).linger(Duration::from_millis(20)).build();
+        let headers: &[(&str, Option<&[u8]>)] = &[("source", Some(b"it")), ("nothing", None), ("source", Some(b""))];
+        let mut acks = vec![];
+        for number in 0..1000_i64 {
+            let (key, value) = (format!("key-{number}"), format!("value-{number}-").repeat(10));
+            let record = Outgoing::to(&topic)
+                .key(key.as_bytes())
+                .value(value.as_bytes())
+                .headers(headers)
+                .timestamp(1_700_000_000_000 + number);
+            acks.push(producer.send(record).await.unwrap());
+        }
+        acks.push(producer.send(Outgoing::to(&topic).key(b"tombstone")).await.unwrap());
+        for (offset, ack) in acks.into_iter().enumerate() {
+            assert_eq!(soon("ack", ack).await.unwrap().offset, offset as i64, "{codec:?}");
+        }
+        let mut consumer = client.consumer().offset_reset(OffsetReset::Earliest).build().unwrap();
+        consumer.assign([(tp(&topic, 0), None)]).unwrap();
+        let records = read(&mut consumer, 1001).await;
+        for (number, record) in records[..1000].iter().enumerate() {
+            assert_eq!(record.offset, number as i64);
+            assert_eq!(record.timestamp, 1_700_000_000_000 + number as i64);
+            assert_eq!(record.key.as_deref(), Some(format!("key-{number}").as_bytes()));
+            assert_eq!(record.value.as_deref(), Some(format!("value-{number}-").repeat(10).as_bytes()));
+            let names: Vec<&str> = record.headers.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, ["source", "nothing", "source"]);
+            assert_eq!(record.headers[1].1, None);
+            assert_eq!(record.headers[2].1.as_deref(), Some(&b""[..]));
+        }
+        assert_eq!((records[1000].key.as_deref(), &records[1000].value), (Some(&b"tombstone"[..]), &None));
+    }
+}
+
+#[tokio::test]
+async fn a_key_has_one_partition_and_order_is_kept() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 4).await;
+    let producer = client.producer().batch_size(500).build();
+    for number in 0..2000 {
+        let (key, value) = (format!("key-{}", number % 10), format!("{number}"));
+        producer.enqueue(Outgoing::to(&topic).key(key.as_bytes()).value(value.as_bytes())).await.unwrap();
+    }
+    soon("flush", producer.flush()).await;
+    assert_eq!((producer.delivered().acked, producer.delivered().failed), (2000, 0));
+    let mut consumer = client.consumer().offset_reset(OffsetReset::Earliest).build().unwrap();
+    consumer.assign((0..4).map(|partition| (tp(&topic, partition), None))).unwrap();
+    let records = read(&mut consumer, 2000).await;
+    for key in 0..10 {
+        let of_key: Vec<_> =
+            records.iter().filter(|record| record.key.as_deref() == Some(format!("key-{key}").as_bytes())).collect();
+        assert!(of_key.iter().all(|record| record.partition == of_key[0].partition));
+        let numbers: Vec<u32> = of_key
+            .iter()
+            .map(|record| String::from_utf8_lossy(record.value.as_deref().unwrap()).parse().unwrap())
+            .collect();
+        assert!(numbers.is_sorted() && numbers.len() == 200, "{numbers:?}");
+    }
+}
+
+#[tokio::test]
+async fn big_records_pass_and_too_big_ones_are_refused() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 1).await;
+    let producer = client.producer().max_request_size(2 << 20).build();
+    let big: Vec<u8> = (0..900_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for _ in 0..5 {
+        let ack = producer.send(Outgoing::to(&topic).value(&big)).await.unwrap();
+        soon("ack", ack).await.unwrap();
+    }
+    // Larger than the topic's `max.message.bytes`: the broker refuses it, and what follows is not held up.
+    let bigger = vec![b'x'; 1_500_000];
+    let refused = producer.send(Outgoing::to(&topic).value(&bigger)).await.unwrap();
+    let next = producer.send(Outgoing::to(&topic).value(b"next")).await.unwrap();
+    match soon("ack", refused).await {
+        Err(ProduceError::Refused { code, .. }) => assert!(code == 10 || code == 18, "{code}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(soon("ack", next).await.unwrap().offset, 5);
+    // Larger than `max.request.size`: not even taken.
+    let biggest = vec![b'x'; 3_000_000];
+    let refused = producer.send(Outgoing::to(&topic).value(&biggest)).await;
+    assert!(matches!(refused, Err(SendError::TooLarge { .. })));
+    let mut consumer =
+        client.consumer().offset_reset(OffsetReset::Earliest).partition_max_bytes(1000).build().unwrap();
+    consumer.assign([(tp(&topic, 0), None)]).unwrap();
+    let records = read(&mut consumer, 6).await;
+    assert!(records[..5].iter().all(|record| record.value.as_deref() == Some(&big)));
+}
+
+#[tokio::test]
+async fn with_less_than_all_acks_records_arrive_too() {
+    let server = Server::start().await;
+    let client = server.client();
+    for (acks, known) in [(Acks::Leader, 0), (Acks::None, -1)] {
+        let topic = server.topic(&client, 1).await;
+        let producer = client.producer().acks(acks).build();
+        assert_eq!(produce_with(&producer, &topic, 0, &["a"]).await, [known]);
+        producer.close(PATIENCE).await.unwrap();
+        let mut consumer = client.consumer().offset_reset(OffsetReset::Earliest).build().unwrap();
+        consumer.assign([(tp(&topic, 0), None)]).unwrap();
+        assert_eq!(values(&read(&mut consumer, 1).await)[&0], ["a"]);
+    }
+}
+
+#[tokio::test]
+async fn deliveries_are_told_once_a_batch() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 1).await;
+    let (records, told) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(vec![])));
+    let (count, list) = (records.clone(), told.clone());
+    let producer = client
+        .producer()
+        .linger(Duration::from_secs(5))
+        .on_delivery(move |delivery| {
+            count.fetch_add(delivery.records.into(), Ordering::Relaxed);
+            list.lock().unwrap().push(delivery.result.clone().unwrap());
+        })
+        .build();
+    for _ in 0..100 {
+        producer.enqueue(Outgoing::to(&topic).value(b"x")).await.unwrap();
+    }
+    // It does not wait for `linger`.
+    soon("flush", producer.flush()).await;
+    assert_eq!(records.load(Ordering::Relaxed), 100);
+    assert_eq!(*told.lock().unwrap(), [0]);
+}
+
+#[tokio::test]
+async fn a_full_buffer_makes_senders_wait_and_loses_nothing() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 2).await;
+    let producer = client.producer().buffer_memory(20_000).batch_size(4_000).build();
+    let value = vec![b'x'; 1_000];
+    for _ in 0..2_000 {
+        soon("room", producer.enqueue(Outgoing::to(&topic).value(&value))).await.unwrap();
+    }
+    soon("close", producer.clone().close(PATIENCE)).await.unwrap();
+    assert_eq!(producer.delivered().acked, 2_000);
+    assert!(matches!(producer.enqueue(Outgoing::to(&topic)).await, Err(SendError::Closed)));
+}
+
+#[tokio::test]
+async fn a_partition_that_is_not_there_is_refused() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 2).await;
+    let producer = client.producer().build();
+    let refused = producer.send(Outgoing::to(&topic).partition(2).value(b"x")).await;
+    assert!(matches!(refused, Err(SendError::NoPartition { partition: 2, .. })), "{refused:?}");
+}
