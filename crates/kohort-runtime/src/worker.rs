@@ -1,0 +1,91 @@
+//! What is plugged into a group: a worker for each lane, a sink for each member.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use kohort_client::{FetchedBatch, Offset, Record, TopicPartition};
+
+/// Handles records of one lane and gathers what they come to. Owned by its lane: no lock, no task and no allocation for a record is
+/// needed.
+pub trait Worker: Send + 'static {
+    /// What it gathers between two flushes.
+    type Delta: Send + Sync + 'static;
+
+    /// Handles one record, which is lent from `batch`.
+    ///
+    /// # Errors
+    /// When the record can never be handled: it goes to the dead-letter topic with this reason.
+    fn record(&mut self, batch: &FetchedBatch, record: &Record<'_>) -> Result<(), Reject>;
+
+    /// A batch is over: the moment to show what is new, before any flush.
+    fn batch_done(&mut self) {}
+
+    /// Hands over what was gathered since the last time, and begins anew.
+    fn take(&mut self) -> Self::Delta;
+}
+
+/// Why a record cannot be handled, ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject(pub String);
+
+/// Writes what a member's lanes gathered, together with how far they read. One for each member.
+pub trait Sink: Send + 'static {
+    /// What the lanes hand over.
+    type Delta: Send + Sync + 'static;
+    /// Why it could not be reached; it is asked again, with backoff, for ever.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Takes the right to write for these partitions from whoever had it, in every store of the group, and says how far each is.
+    fn claim(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> impl Future<Output = Result<Vec<Claim>, Self::Error>> + Send;
+
+    /// Writes everything in one transaction, or nothing. After an error the same batch is tried again.
+    fn flush(
+        &mut self,
+        batch: Arc<FlushBatch<Self::Delta>>,
+    ) -> impl Future<Output = Result<Flushed, Self::Error>> + Send;
+}
+
+/// What a claim found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The epoch that is ours until somebody else claims.
+    pub epoch: i64,
+    /// The store has everything below this; `None` if it has nothing.
+    pub position: Option<Offset>,
+}
+
+/// One partition's step in a flush.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The epoch that was claimed.
+    pub epoch: i64,
+    /// The position that the store has, as claimed or as the last flush left it.
+    pub from: Option<Offset>,
+    /// The new position.
+    pub to: Offset,
+}
+
+/// What one flush writes.
+#[derive(Debug)]
+pub struct FlushBatch<D> {
+    /// What each lane gathered.
+    pub deltas: Vec<D>,
+    /// How far each partition is with it.
+    pub progress: Vec<Progress>,
+}
+
+/// How a flush ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// All is written.
+    Done,
+    /// Nothing is: somebody else claimed one of the partitions, or its position moved.
+    Fenced,
+}
