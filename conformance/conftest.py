@@ -11,6 +11,7 @@ import time
 import uuid
 
 import pytest
+from data import make_topic
 from wire import Conn
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -46,6 +47,9 @@ def ready(bootstrap):
     while c.call("OffsetFetch", 6, group_id="warm", topics=[])["error_code"] != 0:
         assert time.monotonic() < end
         time.sleep(0.1)
+    while c.call("InitProducerId", 0, transactional_id=None, transaction_timeout_ms=1000)["error_code"] != 0:
+        assert time.monotonic() < end
+        time.sleep(0.1)
     c.close()
 
 
@@ -70,12 +74,4 @@ def group():
 @pytest.fixture
 def topic(connect):
     """A topic with four partitions."""
-    name, c = f"t-{uuid.uuid4().hex[:10]}", connect()
-    made = c.call("CreateTopics", 4, topics=[dict(name=name, num_partitions=4, replication_factor=1, assignments=[], configs=[])],
-                  timeout_ms=10000, validate_only=False)
-    assert made["topics"][0]["error_code"] == 0, made
-    end = time.monotonic() + 10
-    while len(c.call("Metadata", 5, topics=[dict(name=name)], allow_auto_topic_creation=False)["topics"][0]["partitions"]) != 4:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return name
+    return make_topic(connect(), 4)

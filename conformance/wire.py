@@ -6,6 +6,7 @@ parked JoinGroup can be left waiting. An answer is a nested dict in Kafka's fiel
 import socket
 import struct
 import time
+import uuid
 
 import kafka.protocol.admin as _admin
 import kafka.protocol.consumer as _consumer
@@ -23,6 +24,8 @@ NONE, COORDINATOR_LOADING, ILLEGAL_GENERATION, INCONSISTENT_PROTOCOL, INVALID_GR
 UNKNOWN_MEMBER, INVALID_SESSION_TIMEOUT, REBALANCE, UNSUPPORTED_VERSION, INVALID_REQUEST = 25, 26, 27, 35, 42
 NON_EMPTY_GROUP, GROUP_NOT_FOUND, MEMBER_ID_REQUIRED, MAX_SIZE, FENCED, SUBSCRIBED = 68, 69, 79, 81, 82, 86
 UNKNOWN_TOPIC, METADATA_TOO_LARGE, UNKNOWN_TOPIC_ID = 3, 12, 100
+#: A topic's id where there is none.
+NO_ID = uuid.UUID(int=0)
 
 
 class Closed(Exception):
@@ -30,10 +33,12 @@ class Closed(Exception):
 
 
 def _fill(cls, version, values):
-    """Nested dicts to the codec's own containers."""
+    """Nested dicts to the codec's own containers; fields that the version does not have are left out."""
     made = {}
     for key, value in values.items():
         field = cls._struct.fields[key]
+        if not field.for_version_q(version):
+            continue
         if value is not None and (field.is_struct() or field.is_struct_array()):
             inner = getattr(cls, field.type_str)
             value = [_fill(inner, version, v) for v in value] if field.is_struct_array() else _fill(inner, version, value)
@@ -100,6 +105,13 @@ class Conn:
         answer = self.receive()
         assert answer is not None, f"{api} v{version} was not answered"
         return answer
+
+    def closes(self, seconds=5.0):
+        """Whether the server ends the connection, without another answer."""
+        try:
+            return self.frame(seconds) is None and False
+        except Closed:
+            return True
 
     def raw(self, payload):
         self.socket.sendall(payload)

@@ -61,6 +61,7 @@ pub enum SettingError {
 
 const I32: i64 = i32::MAX as i64;
 const POLICY: &[&str] = &["delete", "compact", "compact,delete", "delete,compact"];
+const CODECS: &[&str] = &["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"];
 const TIMESTAMPS: &[&str] = &["CreateTime", "LogAppendTime"];
 
 const fn s(name: &'static str, kind: Kind, default: &'static str) -> Setting {
@@ -75,7 +76,7 @@ const fn t(name: &'static str, kind: Kind, default: &'static str, broker: &'stat
 pub static BROKER: &[Setting] = &[
     s("advertised.listeners", Kind::Text, ""),
     s("auto.create.topics.enable", Kind::Bool, "true"),
-    s("compression.type", Kind::Choice(&["producer"]), "producer"),
+    s("compression.type", Kind::Choice(CODECS), "producer"),
     s("connections.max.idle.ms", Kind::Int(-1, i64::MAX), "600000"),
     s("default.replication.factor", Kind::Int(1, 1), "1"),
     s("delete.topic.enable", Kind::Bool, "true"),
@@ -123,12 +124,16 @@ pub static BROKER: &[Setting] = &[
 /// A topic's configuration.
 pub static TOPIC: &[Setting] = &[
     t("cleanup.policy", Kind::Choice(POLICY), "delete", "log.cleanup.policy"),
-    t("compression.type", Kind::Choice(&["producer"]), "producer", "compression.type"),
+    t("compression.type", Kind::Choice(CODECS), "producer", "compression.type"),
     t("delete.retention.ms", Kind::Int(0, i64::MAX), "86400000", "log.cleaner.delete.retention.ms"),
     t("file.delete.delay.ms", Kind::Int(0, i64::MAX), "60000", ""),
     t("flush.messages", Kind::Int(1, i64::MAX), "9223372036854775807", "log.flush.interval.messages"),
     t("flush.ms", Kind::Int(0, i64::MAX), "9223372036854775807", "log.flush.interval.ms"),
+    t("follower.replication.throttled.replicas", Kind::Text, "", ""),
     t("index.interval.bytes", Kind::Int(0, I32), "4096", "log.index.interval.bytes"),
+    t("leader.replication.throttled.replicas", Kind::Text, "", ""),
+    t("local.retention.bytes", Kind::Int(-2, i64::MAX), "-2", ""),
+    t("local.retention.ms", Kind::Int(-2, i64::MAX), "-2", ""),
     t(
         "max.compaction.lag.ms",
         Kind::Int(1, i64::MAX),
@@ -153,6 +158,7 @@ pub static TOPIC: &[Setting] = &[
     t("min.compaction.lag.ms", Kind::Int(0, i64::MAX), "0", "log.cleaner.min.compaction.lag.ms"),
     t("min.insync.replicas", Kind::Int(1, I32), "1", "min.insync.replicas"),
     t("preallocate", Kind::Bool, "false", ""),
+    t("remote.storage.enable", Kind::Choice(&["false"]), "false", ""),
     t("retention.bytes", Kind::Int(-1, i64::MAX), "-1", "log.retention.bytes"),
     t("retention.ms", Kind::Int(-1, i64::MAX), "604800000", "log.retention.ms"),
     t("segment.bytes", Kind::Int(1_048_576, I32), "1073741824", "log.segment.bytes"),

@@ -3,7 +3,7 @@
 //! The old one replaces everything that was set; the new one sets, deletes, appends to and subtracts from lists.
 //! Not supported: changing the broker while it runs (INVALID_REQUEST): its settings are given at the start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kohort_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use kohort_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementalResponse;
@@ -28,20 +28,19 @@ const SUBTRACT: i8 = 3;
 
 pub(super) fn alter(call: Call<'_>) -> Result<Outcome, HangUp> {
     let request: AlterConfigsRequest = call.request()?;
+    let twice = twice(request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
     let responses = request
         .resources
         .iter()
         .map(|resource| {
             let changes: Vec<_> =
                 resource.configs.iter().map(|c| (c.name.as_str(), SET, c.value.as_ref())).collect();
-            let outcome = change(
-                call.shared,
-                resource.resource_type,
-                &resource.resource_name,
-                &changes,
-                true,
-                request.validate_only,
-            );
+            let outcome = if twice.contains(&(resource.resource_type, resource.resource_name.as_str())) {
+                Err((ErrorCode::INVALID_REQUEST, "Each resource must appear at most once.".to_owned()))
+            } else {
+                let (kind, name) = (resource.resource_type, &resource.resource_name);
+                change(call.shared, kind, name, &changes, true, request.validate_only)
+            };
             let (error, why) = outcome.err().unzip();
             AlterConfigsResourceResponse::default()
                 .with_resource_type(resource.resource_type)
@@ -55,6 +54,7 @@ pub(super) fn alter(call: Call<'_>) -> Result<Outcome, HangUp> {
 
 pub(super) fn alter_incrementally(call: Call<'_>) -> Result<Outcome, HangUp> {
     let request: IncrementalAlterConfigsRequest = call.request()?;
+    let twice = twice(request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
     let responses = request
         .resources
         .iter()
@@ -64,14 +64,12 @@ pub(super) fn alter_incrementally(call: Call<'_>) -> Result<Outcome, HangUp> {
                 .iter()
                 .map(|c| (c.name.as_str(), c.config_operation, c.value.as_ref()))
                 .collect();
-            let outcome = change(
-                call.shared,
-                resource.resource_type,
-                &resource.resource_name,
-                &changes,
-                false,
-                request.validate_only,
-            );
+            let outcome = if twice.contains(&(resource.resource_type, resource.resource_name.as_str())) {
+                Err((ErrorCode::INVALID_REQUEST, "Each resource must appear at most once.".to_owned()))
+            } else {
+                let (kind, name) = (resource.resource_type, &resource.resource_name);
+                change(call.shared, kind, name, &changes, false, request.validate_only)
+            };
             let (error, why) = outcome.err().unzip();
             IncrementalResponse::default()
                 .with_resource_type(resource.resource_type)
@@ -81,6 +79,27 @@ pub(super) fn alter_incrementally(call: Call<'_>) -> Result<Outcome, HangUp> {
         })
         .collect();
     call.answer(&IncrementalAlterConfigsResponse::default().with_responses(responses))
+}
+
+/// The resources that a request names more than once.
+fn twice<'a>(resources: impl Iterator<Item = (i8, &'a str)>) -> BTreeSet<(i8, &'a str)> {
+    let mut seen = BTreeSet::new();
+    resources.filter(|r| !seen.insert(*r)).collect()
+}
+
+/// What a request may not say, whatever the settings are.
+fn check_form(changes: &[(&str, i8, Option<&StrBytes>)]) -> Result<(), Refusal> {
+    let mut seen = BTreeSet::new();
+    for (key, operation, value) in changes {
+        if !seen.insert(key) {
+            let why = format!("Error due to duplicate config keys: {key}");
+            return Err((ErrorCode::INVALID_REQUEST, why));
+        }
+        if *operation != DELETE && value.is_none() {
+            return Err((ErrorCode::INVALID_REQUEST, format!("Null value not supported for: {key}")));
+        }
+    }
+    Ok(())
 }
 
 fn change(
@@ -97,6 +116,7 @@ fn change(
             "only topics can be configured while the broker runs".to_owned(),
         ));
     }
+    check_form(changes)?;
     let topic = shared.catalog.topic(name).ok_or_else(|| {
         (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("The topic '{name}' does not exist."))
     })?;

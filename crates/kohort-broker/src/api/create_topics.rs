@@ -87,6 +87,7 @@ fn create(
     Ok(CreatableTopicResult::default()
         .with_name(topic.name.clone())
         .with_topic_id(id)
+        .with_error_message(None)
         .with_num_partitions(partitions)
         .with_replication_factor(1)
         .with_configs(Some(shown)))
@@ -217,7 +218,7 @@ pub(super) fn catalog_error(e: &CatalogError) -> (ErrorCode, String) {
 }
 
 /// An error and its causes in one line.
-fn chain(e: &dyn std::error::Error) -> String {
+pub(super) fn chain(e: &dyn std::error::Error) -> String {
     let mut line = e.to_string();
     let mut cause = e.source();
     while let Some(c) = cause {

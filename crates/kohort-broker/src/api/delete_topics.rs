@@ -2,7 +2,7 @@
 //!
 //! A deleted topic is gone at once; its groups' offsets go with it (Kafka does the same on the coordinator's side).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kohort_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kohort_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName};
@@ -23,9 +23,17 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     for (name, id) in &asked {
         *times.entry((name.as_ref().map(|n| n.0.clone()), *id)).or_default() += 1;
     }
+    // A topic that is named and given by its id too is given twice.
+    let named: BTreeSet<Uuid> =
+        asked.iter().flat_map(|(name, _)| catalog.topic(name.as_ref()?)).map(|t| t.id).collect();
+    let also = |name: &Option<StrBytes>, id: Uuid| match name {
+        Some(name) => catalog.topic(name).is_some_and(|t| times.contains_key(&(None, t.id))),
+        None => named.contains(&id),
+    };
     let mut results = Vec::new();
     let mut deleted = Vec::new();
-    for ((name, id), times) in times {
+    for ((name, id), times) in &times {
+        let (id, times) = (*id, *times);
         let shown = |name: Option<&str>, id: Uuid, error: ErrorCode, why: Option<&str>| {
             DeletableTopicResult::default()
                 .with_name(name.map(|n| TopicName(text(n))))
@@ -39,7 +47,7 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
                 ErrorCode::INVALID_REQUEST,
                 "Either the topic's name or its id must be given, and not both.",
             ))
-        } else if times > 1 {
+        } else if times > 1 || also(name, id) {
             Some((ErrorCode::INVALID_REQUEST, "Duplicate topic."))
         } else {
             None

@@ -13,7 +13,9 @@ const CONTROLLERS: i8 = 2;
 pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     let request: DescribeClusterRequest = call.request()?;
     let shared = call.shared;
-    let answer = DescribeClusterResponse::default().with_cluster_id(text(shared.cluster_id.clone()));
+    let answer = DescribeClusterResponse::default()
+        .with_error_message(None)
+        .with_cluster_id(text(shared.cluster_id.clone()));
     let answer = match request.endpoint_type {
         BROKERS => answer.with_controller_id(BrokerId(shared.node_id)).with_brokers(vec![
             DescribeClusterBroker::default()

@@ -24,6 +24,9 @@ const DYNAMIC_TOPIC: i8 = 1;
 const STATIC_BROKER: i8 = 4;
 const DEFAULT: i8 = 5;
 
+/// The ends of the names of settings that are lists.
+const LISTS: &[&str] = &["cleanup.policy", "throttled.replicas"];
+
 /// Where a topic's value comes from.
 pub(super) fn source(settings: &Settings, own: &BTreeMap<String, String>, setting: &Setting) -> i8 {
     if own.contains_key(setting.name) {
@@ -45,7 +48,7 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone());
             match describe(call.shared, resource, request.include_synonyms) {
-                Ok(configs) => result.with_configs(configs),
+                Ok(configs) => result.with_error_message(None).with_configs(configs),
                 Err((error, why)) => result.with_error_code(error.0).with_error_message(Some(text(why))),
             }
         })
@@ -105,9 +108,11 @@ fn entry(
     synonyms: bool,
     read_only: bool,
 ) -> DescribeConfigsResourceResult {
-    // ConfigType: 1 boolean, 2 string, 5 long, 6 double, 7 list.
+    // ConfigType: 1 boolean, 2 string, 3 int, 5 long, 6 double, 7 list.
     let kind = match setting.kind {
+        _ if LISTS.iter().any(|end| setting.name.ends_with(end)) => 7,
         Kind::Bool => 1,
+        Kind::Int(_, high) if high <= i64::from(i32::MAX) => 3,
         Kind::Int(..) => 5,
         Kind::Double => 6,
         Kind::Choice(_) | Kind::Text => 2,

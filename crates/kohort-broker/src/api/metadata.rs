@@ -5,6 +5,8 @@
 //!
 //! A topic that is made here on demand is in this same answer; Kafka answers with an error that the client retries.
 
+use std::collections::BTreeSet;
+
 use kohort_protocol::messages::metadata_request::MetadataRequestTopic;
 use kohort_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -38,7 +40,11 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
                 )
             })
             .collect(),
-        Some(topics) => topics.iter().map(|t| one(&call, t, may_create)).collect(),
+        Some(topics) => {
+            let mut seen = BTreeSet::new();
+            let fresh = topics.iter().filter(|t| seen.insert((t.name.as_deref(), t.topic_id)));
+            fresh.map(|t| one(&call, t, may_create)).collect()
+        }
     };
     let broker = MetadataResponseBroker::default()
         .with_node_id(BrokerId(shared.node_id))
@@ -76,8 +82,9 @@ fn one(call: &Call<'_>, asked: &MetadataRequestTopic, may_create: bool) -> Metad
             Some(topic) => describe(call, &topic),
             None => missing(Some(name), Uuid::nil(), ErrorCode::LEADER_NOT_AVAILABLE),
         },
+        // Kafka's controller refuses it later and out of sight: the topic is simply never there.
         Err(CatalogError::Collides { .. }) => {
-            missing(Some(name), Uuid::nil(), ErrorCode::INVALID_TOPIC_EXCEPTION)
+            missing(Some(name), Uuid::nil(), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
         }
         Err(e) => {
             tracing::error!("cannot make the topic `{}` on demand: {e}", &*name);

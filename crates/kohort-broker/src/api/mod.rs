@@ -15,6 +15,7 @@ mod list_offsets;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
+mod recompress;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Produce (0), versions 3 to 13; 0 to 2 are advertised and refused.
 //!
 //! 3: transactional id. 8: the record that is at fault (KIP-467). 9: flexible. 13: topic ids (KIP-516).
-//! Not supported: transactions: a transactional id, or a transactional batch, gets INVALID_TXN_STATE.
+//! Not supported: transactions: a transactional batch gets INVALID_TXN_STATE.
 //!
 //! The batches stay as they came from the socket to the disk: an append is one write under the partition's lock, in the
 //! connection's own task.
@@ -9,21 +9,50 @@
 use bytes::Bytes;
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::produce_request::TopicProduceData;
-use kohort_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use kohort_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
 use kohort_protocol::messages::{ProduceRequest, ProduceResponse};
-use kohort_protocol::records::{Batches, Codec};
+use kohort_protocol::records::{BatchError, Batches, Codec};
 
+use super::create_topics::chain;
+use super::recompress::recompress;
 use super::{Call, Outcome, text};
 use crate::broker::Shared;
 use crate::catalog::Topic;
 use crate::connection::HangUp;
-use crate::log::{AppendInfo, AppendOptions, Origin};
+use crate::log::{AppendError, AppendInfo, AppendOptions, InvalidBatch, Origin};
 use crate::partition::LEADER_EPOCH;
 
 /// The first version whose clients know zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
 
-type Refusal = (ErrorCode, Option<String>);
+/// Why a partition's records are refused, and which of them are at fault.
+struct Refusal {
+    error: ErrorCode,
+    why: Option<String>,
+    records: Vec<usize>,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(error: ErrorCode) -> Self {
+        Self { error, why: None, records: Vec::new() }
+    }
+}
+
+impl Refusal {
+    fn new(error: ErrorCode, why: &str) -> Self {
+        Self { error, why: Some(why.to_owned()), records: Vec::new() }
+    }
+}
+
+/// What holds for all partitions of a request.
+#[derive(Clone, Copy)]
+struct Terms {
+    version: i16,
+    acks: i16,
+    transactional: bool,
+}
 
 pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     if call.version() < 3 {
@@ -31,37 +60,28 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
         return Err(kohort_protocol::frame::RequestError::Unsupported { key, version }.into());
     }
     let mut request: ProduceRequest = call.request()?;
-    let acks = request.acks;
-    let refused: Option<Refusal> = if request.transactional_id.is_some() {
-        Some((ErrorCode::INVALID_TXN_STATE, Some("transactions are not supported".to_owned())))
-    } else if !matches!(acks, -1..=1) {
-        Some((ErrorCode::INVALID_REQUIRED_ACKS, None))
-    } else {
-        None
+    let terms = Terms {
+        version: call.version(),
+        acks: request.acks,
+        transactional: request.transactional_id.is_some(),
     };
     let mut failed = false;
     let mut responses = Vec::with_capacity(request.topic_data.len());
     // The records are handed on as the only handle to their bytes where they can be.
-    let version = call.version();
     for topic in std::mem::take(&mut request.topic_data) {
-        let (response, bad) = produce(call.shared, version, topic, refused.as_ref());
+        let (response, bad) = produce(call.shared, terms, topic);
         failed |= bad;
         responses.push(response);
     }
-    match (acks, failed) {
+    match (terms.acks, failed) {
         (0, true) => Err(HangUp::UnacknowledgedProduce),
         (0, false) => Ok(Outcome::Silent),
         _ => call.answer(&ProduceResponse::default().with_responses(responses)),
     }
 }
 
-fn produce(
-    shared: &Shared,
-    version: i16,
-    data: TopicProduceData,
-    refused: Option<&Refusal>,
-) -> (TopicProduceResponse, bool) {
-    let (topic, missing) = if version >= 13 {
+fn produce(shared: &Shared, terms: Terms, data: TopicProduceData) -> (TopicProduceResponse, bool) {
+    let (topic, missing) = if terms.version >= 13 {
         (shared.catalog.topic_by_id(data.topic_id), ErrorCode::UNKNOWN_TOPIC_ID)
     } else {
         (shared.catalog.topic(&data.name), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
@@ -71,10 +91,9 @@ fn produce(
         .partition_data
         .into_iter()
         .map(|p| {
-            let outcome = match (&topic, refused) {
-                (_, Some(refusal)) => Err(refusal.clone()),
-                (None, _) => Err((missing, None)),
-                (Some(topic), None) => append(shared, version, topic, p.index, p.records),
+            let outcome = match &topic {
+                None => Err(missing.into()),
+                Some(topic) => append(shared, terms, topic, p.index, p.records),
             };
             failed |= outcome.is_err();
             answer(p.index, outcome)
@@ -86,58 +105,68 @@ fn produce(
 
 fn append(
     shared: &Shared,
-    version: i16,
+    terms: Terms,
     topic: &Topic,
     index: i32,
     records: Option<Bytes>,
 ) -> Result<AppendInfo, Refusal> {
-    let partition = topic.partition(index).ok_or((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None))?;
-    if topic.is_internal() {
-        return Err((
-            ErrorCode::INVALID_TOPIC_EXCEPTION,
-            Some("an internal topic is not written by clients".to_owned()),
-        ));
+    let partition = topic.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let mut records = records.unwrap_or_default();
+    records.truncate(check(terms, &records)?);
+    if !matches!(terms.acks, -1..=1) {
+        return Err(ErrorCode::INVALID_REQUIRED_ACKS.into());
     }
-    let records = records.unwrap_or_default();
-    check(version, &records)?;
+    if topic.is_internal() {
+        let why = "an internal topic is not written by clients";
+        return Err(Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, why));
+    }
+    let records = recompress(shared, topic, records);
     let options = AppendOptions { origin: Origin::Client, leader_epoch: LEADER_EPOCH };
     partition.append(records, shared.now_ms(), &options).map_err(|e| {
-        let code = ErrorCode(e.code());
-        if code == ErrorCode::KAFKA_STORAGE_ERROR {
-            tracing::error!("cannot append to `{}-{index}`: {e}", topic.name);
+        let error = ErrorCode(e.code());
+        if error == ErrorCode::KAFKA_STORAGE_ERROR {
+            tracing::error!("cannot append to `{}-{index}`: {}", topic.name, chain(&e));
         }
-        (code, Some(e.to_string()))
+        let why = Some(chain(&e));
+        let records = match e {
+            AppendError::Invalid(
+                InvalidBatch::NoKey { indexes } | InvalidBatch::Timestamp { indexes, .. },
+            ) => indexes,
+            _ => Vec::new(),
+        };
+        Refusal { error, why, records }
     })
 }
 
-/// What Kafka's `ProduceRequest.validateRecords` refuses before the log is asked.
-fn check(version: i16, records: &[u8]) -> Result<(), Refusal> {
+/// What Kafka's `ProduceRequest.validateRecords` refuses before the log is asked. Returns the length of the batch: bytes
+/// behind it that are no whole batch are passed over, as Kafka does.
+fn check(terms: Terms, records: &[u8]) -> Result<usize, Refusal> {
     let mut batches = Batches::new(records);
-    let invalid = |why: &str| (ErrorCode::INVALID_RECORD, Some(why.to_owned()));
-    match batches.next() {
-        None => {
-            return Err(invalid(
-                "Produce requests must have exactly one record batch per partition, this one has none",
-            ));
-        }
+    let not_one = || {
+        let why = "Produce requests must have exactly one record batch per partition";
+        Refusal::new(ErrorCode::INVALID_RECORD, why)
+    };
+    let size = match batches.next() {
+        None | Some(Err(BatchError::Torn { .. })) => return Err(not_one()),
         // A damaged one is the log's to judge.
-        Some(Err(_)) => return Ok(()),
+        Some(Err(_)) => return Ok(records.len()),
         Some(Ok(batch)) => {
             let attributes = batch.header().attributes;
-            if version < ZSTD_SINCE && attributes.codec().is_ok_and(|c| c == Codec::Zstd) {
-                return Err((ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, None));
+            if terms.version < ZSTD_SINCE && attributes.codec().is_ok_and(|c| c == Codec::Zstd) {
+                return Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE.into());
+            }
+            if attributes.is_transactional() && !terms.transactional {
+                return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED.into());
             }
             if attributes.is_transactional() {
-                return Err((
-                    ErrorCode::INVALID_TXN_STATE,
-                    Some("transactions are not supported".to_owned()),
-                ));
+                return Err(Refusal::new(ErrorCode::INVALID_TXN_STATE, "transactions are not supported"));
             }
+            batch.bytes().len()
         }
-    }
+    };
     match batches.next() {
-        None => Ok(()),
-        Some(_) => Err(invalid("Produce requests must have exactly one record batch per partition")),
+        None | Some(Err(BatchError::Torn { .. })) => Ok(size),
+        Some(_) => Err(not_one()),
     }
 }
 
@@ -148,11 +177,16 @@ fn answer(index: i32, outcome: Result<AppendInfo, Refusal>) -> PartitionProduceR
             .with_base_offset(info.base_offset)
             .with_log_append_time_ms(info.log_append_time_ms.unwrap_or(-1))
             .with_log_start_offset(info.log_start_offset),
-        Err((error, why)) => response
+        Err(Refusal { error, why, records }) => response
+            .with_record_errors(records.into_iter().map(record_error).collect())
             .with_error_code(error.0)
             .with_base_offset(-1)
             .with_log_append_time_ms(-1)
             .with_log_start_offset(-1)
             .with_error_message(why.map(text)),
     }
+}
+
+fn record_error(index: usize) -> BatchIndexAndErrorMessage {
+    BatchIndexAndErrorMessage::default().with_batch_index(i32::try_from(index).unwrap_or(i32::MAX))
 }

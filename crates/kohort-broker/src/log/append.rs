@@ -14,7 +14,7 @@ use super::validate::{self, InvalidBatch};
 /// Why nothing was appended. The log is as it was before.
 #[derive(Debug, Error)]
 pub enum AppendError {
-    /// The bytes are not whole, sound batches: CORRUPT_MESSAGE (2), for another magic INVALID_RECORD (87).
+    /// The bytes are not whole, sound batches: CORRUPT_MESSAGE (2), for an older magic or wrong counts INVALID_RECORD (87).
     #[error("cannot append a damaged batch")]
     Batch(#[from] BatchError),
     /// INVALID_RECORD (87) or INVALID_TIMESTAMP (32).
@@ -52,7 +52,7 @@ impl AppendError {
     #[must_use]
     pub const fn code(&self) -> i16 {
         match self {
-            Self::Batch(BatchError::Magic(_)) => 87,
+            Self::Batch(BatchError::Magic(0 | 1) | BatchError::Counts { .. } | BatchError::Torn { .. }) => 87,
             Self::Batch(_) => 2,
             Self::Invalid(InvalidBatch::Timestamp { .. }) => 32,
             Self::Invalid(_) => 87,

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::config::LogConfig;
 
 /// Why a batch is not one that a client may append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidBatch {
     /// INVALID_RECORD (87): Produce carries exactly one batch a partition.
     #[error("there must be exactly one batch")]
@@ -45,16 +45,18 @@ pub enum InvalidBatch {
     #[error("records do not decompress")]
     Compressed,
     /// INVALID_RECORD (87): a compacted topic keeps the latest record of each key.
-    #[error("record {index} has no key, and the topic is compacted")]
+    #[error("{} records have no key, and the topic is compacted", indexes.len())]
     NoKey {
-        /// Which record of the batch.
-        index: usize,
+        /// Which records of the batch.
+        indexes: Vec<usize>,
     },
     /// INVALID_TIMESTAMP (32).
     #[error(
         "timestamp `{timestamp}` is too far from the broker's time `{now_ms}`: the topic allows `{max_ms}` ms"
     )]
     Timestamp {
+        /// Which records of the batch.
+        indexes: Vec<usize>,
         /// The batch's.
         timestamp: i64,
         /// The broker's.
@@ -64,8 +66,8 @@ pub enum InvalidBatch {
     },
 }
 
-/// Checks a client's batch. The framing of uncompressed records is walked (a few nanoseconds each, and the bytes are warm from
-/// the checksum); compressed ones are opened only where their keys matter.
+/// Checks a client's batch. The framing of the records is walked (a few nanoseconds each, and the bytes are warm from the
+/// checksum); compressed ones are opened for it: a body that does not open would stop every reader for ever.
 pub(super) fn client_batch(
     batch: &Batch<'_>,
     config: &LogConfig,
@@ -87,41 +89,52 @@ pub(super) fn client_batch(
         let (producer_id, sequence) = (header.producer_id, header.base_sequence);
         return Err(InvalidBatch::Sequence { producer_id, sequence });
     }
-    if !config.log_append_time {
-        timestamps(header.base_timestamp.min(header.max_timestamp), header.max_timestamp, config, now_ms)?;
-    }
+    let compact = config.cleanup.compact;
     match header.attributes.codec().map_err(InvalidBatch::Codec)? {
-        Codec::None => records(Records::new(header, batch.payload()), config.cleanup.compact),
-        _ if config.cleanup.compact => match batch.records(decompressor) {
-            Ok(opened) => records(opened, true),
-            Err(_) => Err(InvalidBatch::Compressed),
-        },
-        _ => Ok(()),
+        Codec::None => records(Records::new(header, batch.payload()), compact)?,
+        _ => records(batch.records(decompressor).map_err(|_| InvalidBatch::Compressed)?, compact)?,
     }
+    if config.log_append_time { Ok(()) } else { timestamps(batch, config, now_ms, decompressor) }
 }
 
 fn records(records: Records<'_>, keys_needed: bool) -> Result<(), InvalidBatch> {
+    let mut indexes = Vec::new();
     for (index, record) in records.enumerate() {
         let record = record.map_err(InvalidBatch::Records)?;
         if keys_needed && record.key.is_none() {
-            return Err(InvalidBatch::NoKey { index });
+            indexes.push(index);
         }
     }
-    Ok(())
+    if indexes.is_empty() { Ok(()) } else { Err(InvalidBatch::NoKey { indexes }) }
 }
 
-fn timestamps(first: i64, last: i64, config: &LogConfig, now_ms: i64) -> Result<(), InvalidBatch> {
+fn timestamps(
+    batch: &Batch<'_>,
+    config: &LogConfig,
+    now_ms: i64,
+    decompressor: &mut Decompressor,
+) -> Result<(), InvalidBatch> {
+    let header = batch.header();
+    let first = header.base_timestamp.min(header.max_timestamp);
     // A record without a time (-1) passes, as in Kafka.
-    for (timestamp, limit, distance) in [
-        (first, config.timestamp_before_max_ms, now_ms.saturating_sub(first)),
-        (last, config.timestamp_after_max_ms, last.saturating_sub(now_ms)),
-    ] {
-        if let Some(max_ms) = limit
-            && timestamp >= 0
-            && distance > max_ms
-        {
-            return Err(InvalidBatch::Timestamp { timestamp, now_ms, max_ms });
-        }
-    }
-    Ok(())
+    let early =
+        |t: i64| config.timestamp_before_max_ms.is_some_and(|max| t >= 0 && now_ms.saturating_sub(t) > max);
+    let late =
+        |t: i64| config.timestamp_after_max_ms.is_some_and(|max| t >= 0 && t.saturating_sub(now_ms) > max);
+    let (timestamp, limit) = if early(first) {
+        (first, config.timestamp_before_max_ms)
+    } else if late(header.max_timestamp) {
+        (header.max_timestamp, config.timestamp_after_max_ms)
+    } else {
+        return Ok(());
+    };
+    // Only now is it worth a look which records are at fault.
+    let indexes = batch.records(decompressor).map_or_else(
+        |_| Vec::new(),
+        |records| {
+            let timed = records.map_while(Result::ok).enumerate();
+            timed.filter(|(_, r)| early(r.timestamp) || late(r.timestamp)).map(|(i, _)| i).collect()
+        },
+    );
+    Err(InvalidBatch::Timestamp { indexes, timestamp, now_ms, max_ms: limit.unwrap_or_default() })
 }

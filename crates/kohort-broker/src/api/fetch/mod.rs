@@ -53,20 +53,21 @@ pub(crate) async fn handle(mut call: Call<'_>) -> Result<Outcome, HangUp> {
             .min(call.shared.settings.size("fetch.max.bytes")),
     };
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let mut found = look(call.shared, &context, limits);
+    let mut found = look(call.shared, &context, limits, None);
+    let missing = Some(found.missing);
     if !found.enough && !wait.is_zero() {
         let waiting = Waiting::register(call.shared, &context);
         let deadline = tokio::time::Instant::now() + wait;
         loop {
             // Once more after registering: what came in between is not told.
-            found = look(call.shared, &context, limits);
+            found = look(call.shared, &context, limits, missing);
             if found.enough || tokio::time::timeout_at(deadline, waiting.waiter.notified()).await.is_err() {
                 break;
             }
             waiting.again();
         }
         if !found.enough {
-            found = look(call.shared, &context, limits);
+            found = look(call.shared, &context, limits, missing);
         }
     }
     let session_id = context.session_id();
@@ -87,6 +88,8 @@ struct Limits {
 
 struct Found {
     reads: Vec<Read>,
+    /// How many partitions are not there.
+    missing: usize,
     enough: bool,
 }
 
@@ -97,9 +100,12 @@ enum Read {
 
 /// Finds what each partition has, without reading it. Whole batches; the first batch of the answer even if it is larger than
 /// everything asked for, so that a reader gets past it (KIP-74).
-fn look(shared: &Shared, context: &Context<'_>, limits: Limits) -> Found {
+///
+/// Partitions that were `missing` before do not end a wait for the others (Kafka answers for them without asking its logs);
+/// without that, a reader that goes on asking for a deleted topic would never wait again.
+fn look(shared: &Shared, context: &Context<'_>, limits: Limits, missing: Option<usize>) -> Found {
     let mut left = limits.max;
-    let (mut bytes, mut news, mut any) = (0, false, false);
+    let (mut bytes, mut news, mut any, mut gone) = (0, false, false, 0);
     let mut reads = Vec::with_capacity(context.wanted().len());
     for wanted in context.wanted() {
         let read = find(shared, wanted, left, !any);
@@ -110,15 +116,18 @@ fn look(shared: &Shared, context: &Context<'_>, limits: Limits) -> Found {
                 bytes += n;
                 left = left.saturating_sub(n);
             }
+            Read::Nothing {
+                error: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID,
+                ..
+            } => gone += 1,
             Read::Nothing { .. } => news = true,
         }
         reads.push(read);
     }
-    // An error is news at once, and so is a fetch of nothing at all.
-    Found {
-        reads,
-        enough: news || bytes >= limits.min || context.wanted().is_empty() && !context.is_incremental(),
-    }
+    // Any other error is news at once, and so is a fetch of nothing at all.
+    let nothing = gone == context.wanted().len() && (gone > 0 || !context.is_incremental());
+    let vanished = missing.is_some_and(|before| gone > before);
+    Found { reads, missing: gone, enough: news || nothing || vanished || bytes >= limits.min }
 }
 
 fn find(shared: &Shared, wanted: &Wanted, left: usize, first: bool) -> Read {

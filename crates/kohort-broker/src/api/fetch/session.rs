@@ -43,8 +43,45 @@ struct Said {
 struct Session {
     epoch: i32,
     by_id: bool,
-    partitions: BTreeMap<Key, (Wanted, Said)>,
+    partitions: BTreeMap<Key, Held>,
+    /// The turn of the next partition that goes to the end of the queue.
+    next_turn: u64,
     used: Instant,
+}
+
+/// A partition in a session. Those with the lowest turn are read first; who was given records goes to the end, so that a
+/// small limit starves nobody.
+#[derive(Debug)]
+struct Held {
+    wanted: Wanted,
+    said: Said,
+    turn: u64,
+}
+
+impl Session {
+    fn new(by_id: bool, wanted: &[Wanted]) -> Self {
+        let mut session =
+            Self { epoch: 1, by_id, partitions: BTreeMap::new(), next_turn: 0, used: Instant::now() };
+        wanted.iter().for_each(|w| session.want(w.clone()));
+        session
+    }
+
+    /// Adds a partition at the end, or changes what is wanted of it in its place.
+    fn want(&mut self, wanted: Wanted) {
+        let turn = self.next_turn;
+        let held = self.partitions.entry(wanted.key.clone()).or_insert_with(|| {
+            self.next_turn += 1;
+            Held { wanted: wanted.clone(), said: NOTHING_SAID, turn }
+        });
+        held.wanted = wanted;
+    }
+
+    /// What is wanted, in turn.
+    fn wanted(&self) -> Vec<Wanted> {
+        let mut held: Vec<&Held> = self.partitions.values().collect();
+        held.sort_unstable_by_key(|h| h.turn);
+        held.into_iter().map(|h| h.wanted.clone()).collect()
+    }
 }
 
 /// All sessions of this node.
@@ -104,15 +141,19 @@ impl Sessions {
             }
         }
         for wanted in named(request, by_id) {
-            let said = session.partitions.get(&wanted.key).map_or(NOTHING_SAID, |(_, said)| *said);
-            session.partitions.insert(wanted.key.clone(), (wanted, said));
+            session.want(wanted);
         }
-        let wanted = session.partitions.values().map(|(wanted, _)| wanted.clone()).collect();
+        if session.partitions.is_empty() {
+            // Nothing is left to tell of: the session ends (Kafka's `SessionlessFetchContext` for an emptied one).
+            state.sessions.remove(&id);
+            return Ok(Context { sessions: self, session_id: 0, incremental: false, wanted: Vec::new() });
+        }
+        let wanted = session.wanted();
         Ok(Context { sessions: self, session_id: id, incremental: true, wanted })
     }
 
     fn make(&self, state: &mut State, wanted: &[Wanted], by_id: bool) -> i32 {
-        if self.slots == 0 || wanted.is_empty() {
+        if self.slots == 0 {
             return 0;
         }
         if state.sessions.len() >= self.slots {
@@ -128,8 +169,7 @@ impl Sessions {
                 break;
             }
         }
-        let partitions = wanted.iter().map(|w| (w.key.clone(), (w.clone(), NOTHING_SAID))).collect();
-        state.sessions.insert(state.last_id, Session { epoch: 1, by_id, partitions, used: Instant::now() });
+        state.sessions.insert(state.last_id, Session::new(by_id, wanted));
         state.last_id
     }
 }
@@ -185,12 +225,18 @@ impl Context<'_> {
         let mut state = self.sessions.state.lock();
         let Some(session) = state.sessions.get_mut(&self.session_id) else { return };
         let incremental = self.incremental;
+        let Session { partitions, next_turn, .. } = session;
         answer.retain(|wanted, answer| {
-            let Some((_, said)) = session.partitions.get_mut(&wanted.key) else { return !incremental };
+            let Some(held) = partitions.get_mut(&wanted.key) else { return !incremental };
             let now = Said { high_watermark: answer.high_watermark, log_start: answer.log_start };
-            let news = !answer.error.is_ok() || length(&answer.records) > 0 || *said != now;
+            let records = length(&answer.records) > 0;
+            let news = !answer.error.is_ok() || records || held.said != now;
+            if records && incremental {
+                held.turn = *next_turn;
+                *next_turn += 1;
+            }
             // A partition in error is told again until it is mended.
-            *said = if answer.error.is_ok() { now } else { NOTHING_SAID };
+            held.said = if answer.error.is_ok() { now } else { NOTHING_SAID };
             news || !incremental
         });
         session.used = Instant::now();

@@ -67,7 +67,7 @@ fn what_a_client_may_not_append_is_refused_and_changes_nothing() {
         (Bytes::new(), 87),
         (Bytes::from_static(b"garbage that is long enough to have a magic"), 87),
         ([batch(1), batch(1)].concat().into(), 87),
-        (batch(2).slice(..80), 2),
+        (batch(2).slice(..80), 87),
         (edit(70, &[1], false), 2),
         (edit(57, &3_i32.to_be_bytes(), true), 87),
         (edit(23, &5_i32.to_be_bytes(), true), 87),
