@@ -104,31 +104,7 @@ impl<'a> Group<'a> {
     /// The members subscribed to each topic, ascending; topics with the same ones share a list: the lists, and per
     /// topic which one.
     pub(super) fn audiences(&self) -> (Vec<Vec<Index>>, Vec<Index>) {
-        let mut members_of: Vec<Vec<Index>> = vec![Vec::new(); self.sets.len()];
-        for (member, set) in self.set_of.iter().enumerate() {
-            members_of[*set as usize].push(index(member));
-        }
-        let mut sets_with: Vec<Vec<Index>> = vec![Vec::new(); self.topics.len()];
-        for (set, topics) in self.sets.iter().enumerate() {
-            for topic in topics {
-                sets_with[*topic as usize].push(index(set));
-            }
-        }
-        let mut audiences = Vec::new();
-        let mut numbers: BTreeMap<&[Index], Index> = BTreeMap::new();
-        let audience_of = sets_with
-            .iter()
-            .map(|sets| {
-                *numbers.entry(sets).or_insert_with(|| {
-                    let mut audience: Vec<Index> =
-                        sets.iter().flat_map(|set| members_of[*set as usize].iter().copied()).collect();
-                    audience.sort_unstable();
-                    audiences.push(audience);
-                    index(audiences.len() - 1)
-                })
-            })
-            .collect();
-        (audiences, audience_of)
+        audiences(&self.sets, &self.set_of, self.topics.len())
     }
 
     /// The partition at a place.
@@ -145,6 +121,39 @@ impl<'a> Group<'a> {
             places.iter().map(|places| places.iter().map(|place| self.partition(*place)).collect());
         self.members.iter().map(|member| member.id.clone()).zip(partitions).collect()
     }
+}
+
+/// Per topic the members that want it, as [`Group::audiences`] has it.
+pub(super) fn audiences(
+    sets: &[Vec<Index>],
+    set_of: &[Index],
+    topics: usize,
+) -> (Vec<Vec<Index>>, Vec<Index>) {
+    let mut members_of: Vec<Vec<Index>> = vec![Vec::new(); sets.len()];
+    for (member, set) in set_of.iter().enumerate() {
+        members_of[*set as usize].push(index(member));
+    }
+    let mut sets_with: Vec<Vec<Index>> = vec![Vec::new(); topics];
+    for (set, topics) in sets.iter().enumerate() {
+        for topic in topics {
+            sets_with[*topic as usize].push(index(set));
+        }
+    }
+    let mut audiences = Vec::new();
+    let mut numbers: BTreeMap<&[Index], Index> = BTreeMap::new();
+    let audience_of = sets_with
+        .iter()
+        .map(|sets| {
+            *numbers.entry(sets).or_insert_with(|| {
+                let mut audience: Vec<Index> =
+                    sets.iter().flat_map(|set| members_of[*set as usize].iter().copied()).collect();
+                audience.sort_unstable();
+                audiences.push(audience);
+                index(audiences.len() - 1)
+            })
+        })
+        .collect();
+    (audiences, audience_of)
 }
 
 /// Kafka's order of members: an instance id goes before none.

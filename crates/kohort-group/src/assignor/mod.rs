@@ -14,6 +14,8 @@ mod intern;
 mod racks;
 mod range;
 mod roundrobin;
+pub mod server;
+mod sticky;
 
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use racks::rack_aware;
 pub use range::Range;
 pub use roundrobin::RoundRobin;
+pub use sticky::{Claim, CooperativeSticky, Plan, Sticky};
 
 use crate::consumer_protocol::Subscription;
 use crate::messages::{Partition, TopicPartition};
@@ -99,7 +102,7 @@ pub trait Assignor: fmt::Debug + Send {
 }
 
 /// The wire names of the client-side assignors.
-pub const NAMES: [&str; 2] = [Range::NAME, RoundRobin::NAME];
+pub const NAMES: [&str; 4] = [Range::NAME, RoundRobin::NAME, Sticky::NAME, CooperativeSticky::NAME];
 
 /// A fresh client-side assignor; `None` for a name that is not in [`NAMES`].
 #[must_use]
@@ -107,6 +110,8 @@ pub fn by_name(name: &str) -> Option<Box<dyn Assignor>> {
     match name {
         Range::NAME => Some(Box::new(Range)),
         RoundRobin::NAME => Some(Box::new(RoundRobin)),
+        Sticky::NAME => Some(Box::new(Sticky::default())),
+        CooperativeSticky::NAME => Some(Box::new(CooperativeSticky::default())),
         _ => None,
     }
 }
