@@ -44,8 +44,8 @@ impl Assignor for Range {
 
 /// Without racks: only as many members are visited as get something.
 fn plain(group: &Group<'_>, audiences: &[Vec<Index>], audience_of: &[Index], places: &mut [Vec<Place>]) {
-    for topic in 0..group.topics.len() {
-        let audience = &audiences[audience_of[topic] as usize];
+    for (topic, audience) in audience_of.iter().enumerate() {
+        let audience = &audiences[*audience as usize];
         let (each, extra) = share(group.partitions_of(topic), audience.len());
         let mut next = group.first[topic];
         for (at, member) in audience.iter().enumerate() {
@@ -77,8 +77,7 @@ fn near<'g>(group: &'g Group<'_>, audiences: &'g [Vec<Index>], audience_of: &[In
         return None;
     }
     let mut alike: BTreeMap<(Index, usize), Vec<usize>> = BTreeMap::new();
-    for topic in 0..group.topics.len() {
-        let audience = audience_of[topic];
+    for (topic, audience) in audience_of.iter().copied().enumerate() {
         // Members without racks are near everything: the plain rule serves them.
         if !racks_of[audience as usize].is_empty() {
             alike.entry((audience, group.partitions_of(topic))).or_default().push(topic);
@@ -214,12 +213,11 @@ impl Near<'_> {
         }
         for partition in 0..self.states[lead].taken.len() {
             let mut nearest: Option<usize> = None;
-            for rack in 0..=self.racks.count {
+            for (rack, (line, next)) in lines.iter_mut().enumerate() {
                 let everywhere = |topic: &usize| {
                     let racks = self.racks.of_place(self.states[*topic].first + index(partition));
                     racks.contains(&index(rack))
                 };
-                let (line, next) = &mut lines[rack];
                 while line.get(*next).is_some_and(|seat| self.states[lead].room(*seat) == 0) {
                     *next += 1;
                 }

@@ -7,19 +7,18 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::format::{Assigned, Expect, Given, Pair, Round, given};
-use crate::subject::{Outcome, Subject};
+use crate::subject::Outcome;
 
 /// Everything a word may be about.
-pub struct Held<'a> {
-    pub subject: Subject,
-    pub round: &'a Round,
-    pub outcome: &'a Outcome,
-    pub history: &'a [Assigned],
+pub(crate) struct Held<'a> {
+    pub(crate) round: &'a Round,
+    pub(crate) outcome: &'a Outcome,
+    pub(crate) history: &'a [Assigned],
     /// The result after follow-up rounds, of a cooperative case.
-    pub settled: Option<&'a Assigned>,
-    pub followups: usize,
+    pub(crate) settled: Option<&'a Assigned>,
+    pub(crate) followups: usize,
     /// Whether the result in question must be complete.
-    pub complete: bool,
+    pub(crate) complete: bool,
 }
 
 fn parse<T: DeserializeOwned>(word: &str, value: &Value) -> Result<T, String> {
@@ -30,9 +29,19 @@ fn fail<T>(word: &str, what: impl Into<String>) -> Result<T, String> {
     Err(format!("{word}: {}", what.into()))
 }
 
+fn exactly(word: &str, value: &Value, is: usize) -> Result<(), String> {
+    let said: usize = parse(word, value)?;
+    if said == is { Ok(()) } else { fail(word, format!("is {is}, not {said}")) }
+}
+
+fn at_most(word: &str, value: &Value, is: usize) -> Result<(), String> {
+    let said: usize = parse(word, value)?;
+    if is <= said { Ok(()) } else { fail(word, format!("is {is}, more than {said}")) }
+}
+
 impl Held<'_> {
     /// Holds the result to all words, or all but what an alternative replaces.
-    pub fn check(&self, expect: &Expect) -> Result<(), String> {
+    pub(crate) fn check(&self, expect: &Expect) -> Result<(), String> {
         let Err(first) = self.check_words(expect) else { return Ok(()) };
         let Some(alternatives) = expect.get("alternatives") else { return Err(first) };
         let alternatives: Vec<Expect> = parse("alternatives", alternatives)?;
@@ -71,28 +80,54 @@ impl Held<'_> {
     fn check_word(&self, word: &str, value: &Value) -> Result<(), String> {
         let result = &self.outcome.assigned;
         let claims = valid_claims(self.round);
-        let sizes: BTreeMap<&str, usize> = result.iter().map(|(id, of)| (id.as_str(), of.len())).collect();
-        let spread = || sizes.values().max().unwrap_or(&0) - sizes.values().min().unwrap_or(&0);
-        let holds = |said: bool, is: bool| if said == is { Ok(()) } else { fail(word, format!("is {is}")) };
-        let count = |is: usize| -> Result<(), String> {
-            let said: usize = parse(word, value)?;
-            if said == is { Ok(()) } else { fail(word, format!("is {is}, not {said}")) }
+        let holds = |is: bool| match parse::<bool>(word, value)? {
+            said if said == is => Ok(()),
+            _ => fail(word, format!("is {is}")),
         };
         match word {
-            "valid" => holds(
-                parse(word, value)?,
-                valid(self.round, result).map_err(|error| format!("valid: {error}")).map(|()| true)?,
-            ),
-            "balanced" => holds(parse(word, value)?, balanced(result)),
-            "fully_balanced" => holds(parse(word, value)?, spread() <= 1),
+            "valid" => {
+                let valid = valid(self.round, result);
+                holds(valid.is_ok()).map_err(|error| format!("{error}: {}", valid.err().unwrap_or_default()))
+            }
+            "balanced" => holds(balanced(result)),
+            "unchanged" => holds(unchanged(self.round, result)),
+            "sticky" => holds(sticky(&claims, result)),
+            "no_early_handover" => holds(no_early_handover(self.round, result)),
+            "moves" => exactly(word, value, moves(&claims, result)),
+            "max_moves" => at_most(word, value, moves(&claims, result)),
+            "rack_mismatches" => exactly(word, value, rack_mismatches(self.round, result)),
+            "transferring" => self.transferring(word, value),
+            "transferring_count" => {
+                exactly(word, value, self.outcome.transferring.as_ref().map_or(0, BTreeMap::len))
+            }
+            "subset_of_owned" => self.subset_of_owned(word, value),
+            "keeps_all_from" => self.compare(word, value, |is, was| was.is_subset(is)),
+            "subset_of" => self.compare(word, value, |is, was| is.is_subset(was)),
+            "intersects" => self.compare(word, value, |is, was| !is.is_disjoint(was)),
+            "same_as" => self.compare(word, value, |is, was| is == was),
+            _ => self.check_sizes(word, value),
+        }
+    }
+
+    fn check_sizes(&self, word: &str, value: &Value) -> Result<(), String> {
+        let result = &self.outcome.assigned;
+        let sizes: BTreeMap<&str, usize> = result.iter().map(|(id, of)| (id.as_str(), of.len())).collect();
+        let spread = sizes.values().max().unwrap_or(&0) - sizes.values().min().unwrap_or(&0);
+        match word {
+            "fully_balanced" => match parse::<bool>(word, value)? == (spread <= 1) {
+                true => Ok(()),
+                false => fail(word, format!("sizes are {sizes:?}")),
+            },
+            "size_spread" => at_most(word, value, spread),
+            "total" => exactly(word, value, sizes.values().sum()),
             "sizes" => {
                 let said: BTreeMap<String, usize> = parse(word, value)?;
                 let wrong = said.iter().find(|(id, size)| sizes.get(id.as_str()) != Some(*size));
                 wrong.map_or(Ok(()), |(id, size)| fail(word, format!("`{id}` has not {size} in {sizes:?}")))
             }
             "sizes_any_order" => {
-                let (mut said, mut are): (Vec<usize>, Vec<usize>) =
-                    (parse(word, value)?, sizes.values().copied().collect());
+                let mut said: Vec<usize> = parse(word, value)?;
+                let mut are: Vec<usize> = sizes.into_values().collect();
                 said.sort_unstable();
                 are.sort_unstable();
                 if said == are { Ok(()) } else { fail(word, format!("are {are:?}")) }
@@ -102,11 +137,6 @@ impl Held<'_> {
                 let fits = sizes.values().all(|size| (least..=most).contains(size));
                 if fits { Ok(()) } else { fail(word, format!("{sizes:?}")) }
             }
-            "size_spread" => {
-                let said: usize = parse(word, value)?;
-                if spread() <= said { Ok(()) } else { fail(word, format!("is {}", spread())) }
-            }
-            "total" => count(sizes.values().sum()),
             "per_topic_count" => {
                 let said: BTreeMap<String, usize> = parse(word, value)?;
                 for (topic, count) in &said {
@@ -118,35 +148,20 @@ impl Held<'_> {
                 }
                 Ok(())
             }
-            "subset_of_owned" => {
-                let members: Vec<String> = parse(word, value)?;
-                for id in &members {
-                    let member = self.round.members.iter().find(|member| member.id == *id);
-                    let owned = member.and_then(|member| member.owned.as_ref()).ok_or("no such claim")?;
-                    if !self.of(id)?.iter().all(|pair| owned.contains(pair)) {
-                        return fail(word, format!("`{id}` got more than it claimed"));
-                    }
-                }
-                Ok(())
-            }
-            "keeps_all_from" => self.compare(word, value, |is, was| was.is_subset(is)),
-            "subset_of" => self.compare(word, value, |is, was| is.is_subset(was)),
-            "intersects" => self.compare(word, value, |is, was| !is.is_disjoint(was)),
-            "same_as" => self.compare(word, value, |is, was| is == was),
-            "unchanged" => holds(parse(word, value)?, unchanged(self.round, result)),
-            "sticky" => holds(parse(word, value)?, sticky(&claims, result)),
-            "moves" => count(moves(&claims, result)),
-            "max_moves" => {
-                let said: usize = parse(word, value)?;
-                let are = moves(&claims, result);
-                if are <= said { Ok(()) } else { fail(word, format!("{are} moves")) }
-            }
-            "rack_mismatches" => count(rack_mismatches(self.round, result)),
-            "no_early_handover" => holds(parse(word, value)?, no_early_handover(self.round, result)),
-            "transferring" => self.transferring(word, value),
-            "transferring_count" => count(self.outcome.transferring.as_ref().map_or(0, BTreeMap::len)),
             _ => Err(format!("unknown expectation `{word}`")),
         }
+    }
+
+    fn subset_of_owned(&self, word: &str, value: &Value) -> Result<(), String> {
+        let members: Vec<String> = parse(word, value)?;
+        for id in &members {
+            let member = self.round.members.iter().find(|member| member.id == *id);
+            let owned = member.and_then(|member| member.owned.as_ref()).ok_or("no such claim")?;
+            if !self.of(id)?.iter().all(|pair| owned.contains(pair)) {
+                return fail(word, format!("`{id}` got more than it claimed"));
+            }
+        }
+        Ok(())
     }
 
     fn of(&self, id: &str) -> Result<&Vec<Pair>, String> {
@@ -275,7 +290,7 @@ fn owners(result: &Assigned) -> BTreeMap<&Pair, &str> {
     result.iter().flat_map(|(id, of)| of.iter().map(move |pair| (pair, id.as_str()))).collect()
 }
 
-pub fn valid(round: &Round, result: &Assigned) -> Result<(), String> {
+pub(crate) fn valid(round: &Round, result: &Assigned) -> Result<(), String> {
     let mut taken: BTreeMap<&str, Vec<bool>> = round
         .topics
         .iter()
@@ -304,7 +319,7 @@ pub fn valid(round: &Round, result: &Assigned) -> Result<(), String> {
 }
 
 /// Each partition of each topic that somebody wants is given to someone, and every member is there.
-pub fn complete(round: &Round, result: &Assigned) -> Result<(), String> {
+pub(crate) fn complete(round: &Round, result: &Assigned) -> Result<(), String> {
     let wanted: BTreeSet<&String> =
         round.members.iter().flat_map(|member| member.subscription.iter()).collect();
     let partitions: usize = wanted
@@ -317,7 +332,7 @@ pub fn complete(round: &Round, result: &Assigned) -> Result<(), String> {
     if partitions == given { Ok(()) } else { Err(format!("{given} of {partitions} partitions are assigned")) }
 }
 
-pub fn balanced(result: &Assigned) -> bool {
+pub(crate) fn balanced(result: &Assigned) -> bool {
     let topics: Vec<(usize, BTreeSet<&str>)> =
         result.values().map(|of| (of.len(), of.iter().map(|(topic, _)| topic.as_str()).collect())).collect();
     topics.iter().enumerate().all(|(at, (size, mine))| {

@@ -7,80 +7,80 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// A topic and a partition, as the files write it.
-pub type Pair = (String, i32);
+pub(crate) type Pair = (String, i32);
 
 /// Member id to partitions.
-pub type Assigned = BTreeMap<String, Vec<Pair>>;
+pub(crate) type Assigned = BTreeMap<String, Vec<Pair>>;
 
 /// What a round expects, by Kafka's or our own words; `check.rs` knows them.
-pub type Expect = BTreeMap<String, Value>;
+pub(crate) type Expect = BTreeMap<String, Value>;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Case {
-    pub name: String,
+pub(crate) struct Case {
+    pub(crate) name: String,
     #[serde(rename = "source")]
-    pub _source: String,
+    pub(crate) _source: String,
     #[serde(rename = "run_as")]
-    pub _run_as: Option<String>,
-    pub variant: Option<String>,
-    pub origin: Option<String>,
+    pub(crate) _run_as: Option<String>,
+    pub(crate) variant: Option<String>,
+    pub(crate) origin: Option<String>,
     #[serde(rename = "kafka_forced_rack_logic")]
-    pub _kafka_forced_rack_logic: Option<bool>,
+    pub(crate) _kafka_forced_rack_logic: Option<bool>,
     #[serde(rename = "note")]
-    pub _note: Option<String>,
-    pub subscription_type: Option<String>,
-    pub topic_order: Option<Vec<String>>,
-    pub topics: Option<BTreeMap<String, TopicSpec>>,
-    pub members: Option<Vec<MemberSpec>>,
-    pub expect: Option<Expect>,
-    pub steps: Option<Vec<Step>>,
-    pub generate: Option<Generate>,
+    pub(crate) _note: Option<String>,
+    pub(crate) subscription_type: Option<String>,
+    pub(crate) topic_order: Option<Vec<String>>,
+    pub(crate) topics: Option<BTreeMap<String, TopicSpec>>,
+    pub(crate) members: Option<Vec<MemberSpec>>,
+    pub(crate) expect: Option<Expect>,
+    pub(crate) steps: Option<Vec<Step>>,
+    pub(crate) generate: Option<Generate>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
-    pub subscription_type: Option<String>,
-    pub topic_order: Option<Vec<String>>,
+pub(crate) struct Step {
+    pub(crate) subscription_type: Option<String>,
+    pub(crate) topic_order: Option<Vec<String>>,
     #[serde(rename = "note")]
-    pub _note: Option<String>,
-    pub topics: BTreeMap<String, TopicSpec>,
-    pub members: Vec<MemberSpec>,
-    pub expect: Expect,
+    pub(crate) _note: Option<String>,
+    pub(crate) topics: BTreeMap<String, TopicSpec>,
+    pub(crate) members: Vec<MemberSpec>,
+    pub(crate) expect: Expect,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-pub enum TopicSpec {
+pub(crate) enum TopicSpec {
     Count(i32),
     Full(FullTopic),
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FullTopic {
-    pub partitions: i32,
+pub(crate) struct FullTopic {
+    pub(crate) partitions: i32,
     #[serde(default)]
-    pub racks: Vec<Vec<String>>,
-    pub id: Option<String>,
+    pub(crate) racks: Vec<Vec<String>>,
+    pub(crate) id: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MemberSpec {
-    pub id: String,
-    pub instance_id: Option<String>,
-    pub rack: Option<String>,
-    pub subscription: Vec<String>,
-    pub owned: Option<Owned>,
-    pub generation: i32,
-    pub encoding: Option<String>,
+pub(crate) struct MemberSpec {
+    pub(crate) id: String,
+    pub(crate) instance_id: Option<String>,
+    pub(crate) rack: Option<String>,
+    pub(crate) subscription: Vec<String>,
+    pub(crate) owned: Option<Owned>,
+    pub(crate) generation: i32,
+    pub(crate) encoding: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-pub enum Owned {
+pub(crate) enum Owned {
     Listed(Vec<Pair>),
     From { from: Given },
 }
@@ -88,64 +88,64 @@ pub enum Owned {
 /// What a member got in a step.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Given {
-    pub step: usize,
-    pub member: String,
+pub(crate) struct Given {
+    pub(crate) step: usize,
+    pub(crate) member: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Generate {
-    pub kind: String,
-    pub repeat: Option<usize>,
-    pub topics: Many,
-    pub members: Many,
-    pub subscription: String,
-    pub racks: String,
-    pub rounds: Vec<GeneratedRound>,
+pub(crate) struct Generate {
+    pub(crate) kind: String,
+    pub(crate) repeat: Option<usize>,
+    pub(crate) topics: Many,
+    pub(crate) members: Many,
+    pub(crate) subscription: String,
+    pub(crate) racks: String,
+    pub(crate) rounds: Vec<GeneratedRound>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Many {
-    pub count: Value,
-    pub name: String,
-    pub first: usize,
-    pub partitions: Option<Value>,
+pub(crate) struct Many {
+    pub(crate) count: Value,
+    pub(crate) name: String,
+    pub(crate) first: usize,
+    pub(crate) partitions: Option<Value>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GeneratedRound {
-    pub change: Option<String>,
-    pub owned: String,
-    pub expect: Option<Expect>,
-    pub subscription: Option<String>,
+pub(crate) struct GeneratedRound {
+    pub(crate) change: Option<String>,
+    pub(crate) owned: String,
+    pub(crate) expect: Option<Expect>,
+    pub(crate) subscription: Option<String>,
 }
 
 /// A round with everything resolved.
 #[derive(Clone, Debug, Default)]
-pub struct Round {
-    pub topics: BTreeMap<String, FullTopic>,
-    pub members: Vec<Member>,
-    pub subscription_type: Option<String>,
-    pub topic_order: Option<Vec<String>>,
+pub(crate) struct Round {
+    pub(crate) topics: BTreeMap<String, FullTopic>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) subscription_type: Option<String>,
+    pub(crate) topic_order: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug)]
-pub struct Member {
-    pub id: String,
-    pub instance_id: Option<String>,
-    pub rack: Option<String>,
-    pub subscription: std::sync::Arc<std::collections::BTreeSet<String>>,
+pub(crate) struct Member {
+    pub(crate) id: String,
+    pub(crate) instance_id: Option<String>,
+    pub(crate) rack: Option<String>,
+    pub(crate) subscription: std::sync::Arc<std::collections::BTreeSet<String>>,
     /// `None` reports nothing.
-    pub owned: Option<Vec<Pair>>,
-    pub generation: i32,
-    pub encoding: Option<String>,
+    pub(crate) owned: Option<Vec<Pair>>,
+    pub(crate) generation: i32,
+    pub(crate) encoding: Option<String>,
 }
 
 impl Round {
-    pub fn new(
+    pub(crate) fn new(
         topics: &BTreeMap<String, TopicSpec>,
         members: &[MemberSpec],
         history: &[Assigned],
@@ -172,7 +172,7 @@ impl Round {
     }
 
     /// The round after this one in which every member owns what it got.
-    pub fn followed_by(&self, result: &Assigned) -> Self {
+    pub(crate) fn followed_by(&self, result: &Assigned) -> Self {
         let mut next = self.clone();
         for member in &mut next.members {
             member.owned = Some(result.get(&member.id).cloned().unwrap_or_default());
@@ -191,15 +191,15 @@ impl TopicSpec {
     }
 }
 
-pub fn given<'h>(history: &'h [Assigned], from: &Given) -> Result<&'h Vec<Pair>, String> {
+pub(crate) fn given<'h>(history: &'h [Assigned], from: &Given) -> Result<&'h Vec<Pair>, String> {
     let step = history.get(from.step).ok_or_else(|| format!("there is no step {} yet", from.step))?;
     step.get(&from.member).ok_or_else(|| format!("step {} has no member `{}`", from.step, from.member))
 }
 
-pub fn pairs(partitions: &[TopicPartition]) -> Vec<Pair> {
+pub(crate) fn pairs(partitions: &[TopicPartition]) -> Vec<Pair> {
     partitions.iter().map(|of| (of.topic.clone(), of.partition)).collect()
 }
 
-pub fn partitions(pairs: &[Pair]) -> Vec<TopicPartition> {
+pub(crate) fn partitions(pairs: &[Pair]) -> Vec<TopicPartition> {
     pairs.iter().map(|(topic, partition)| TopicPartition::new(topic, *partition)).collect()
 }

@@ -9,17 +9,17 @@ use crate::format::{Assigned, FullTopic, Generate, Many, Member, Round};
 
 /// Numbers in a fixed order: a failing case fails again.
 #[derive(Debug)]
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn seeded(name: &str, repeat: usize) -> Self {
+    pub(crate) fn seeded(name: &str, repeat: usize) -> Self {
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
         Self(hash ^ repeat as u64)
     }
 
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -53,7 +53,7 @@ fn names(of: &Many, count: usize) -> Result<Vec<String>, String> {
 }
 
 /// The first round of a recipe.
-pub fn first(recipe: &Generate, variant: Option<&str>, random: &mut Random) -> Result<Round, String> {
+pub(crate) fn first(recipe: &Generate, variant: Option<&str>, random: &mut Random) -> Result<Round, String> {
     let topics = names(&recipe.topics, number(&recipe.topics.count, random)?)?;
     let members = names(&recipe.members, number(&recipe.members.count, random)?)?;
     let racks = Racks::read(&recipe.racks, variant)?;
@@ -81,7 +81,7 @@ pub fn first(recipe: &Generate, variant: Option<&str>, random: &mut Random) -> R
 }
 
 /// The round after `round`, whose result was `result`.
-pub fn next(
+pub(crate) fn next(
     recipe: &Generate,
     at: usize,
     round: &Round,

@@ -12,7 +12,7 @@ use crate::format::{Pair, pairs, partitions};
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Shared {
+pub(crate) enum Shared {
     MemberOrder(MemberOrder),
     RackDecision(RackDecision),
     MemberData(MemberData),
@@ -20,7 +20,7 @@ pub enum Shared {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MemberOrder {
+pub(crate) struct MemberOrder {
     name: String,
     #[serde(rename = "source")]
     _source: String,
@@ -45,7 +45,7 @@ struct ExpectOrder {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RackDecision {
+pub(crate) struct RackDecision {
     name: String,
     #[serde(rename = "source")]
     _source: String,
@@ -65,7 +65,7 @@ struct ExpectRacks {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MemberData {
+pub(crate) struct MemberData {
     name: String,
     #[serde(rename = "source")]
     _source: String,
@@ -92,7 +92,7 @@ struct ExpectData {
 }
 
 impl Shared {
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::MemberOrder(case) => &case.name,
             Self::RackDecision(case) => &case.name,
@@ -100,7 +100,7 @@ impl Shared {
         }
     }
 
-    pub fn run(&self) -> Result<(), String> {
+    pub(crate) fn run(&self) -> Result<(), String> {
         match self {
             Self::MemberOrder(case) => case.run(),
             Self::RackDecision(case) => case.run(),

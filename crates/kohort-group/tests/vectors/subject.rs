@@ -14,7 +14,7 @@ use kohort_group::messages::TopicPartition;
 use crate::format::{Assigned, Member, Pair, Round, pairs, partitions};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub(crate) enum Subject {
     Range,
     RoundRobin,
     Sticky,
@@ -24,15 +24,15 @@ pub enum Subject {
 }
 
 /// A result, and what changes hands where the assignor says so.
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// How long it took, the members' wire forms included.
-    pub took: Duration,
-    pub assigned: Assigned,
-    pub transferring: Option<BTreeMap<Pair, String>>,
+    pub(crate) took: Duration,
+    pub(crate) assigned: Assigned,
+    pub(crate) transferring: Option<BTreeMap<Pair, String>>,
 }
 
 impl Subject {
-    pub fn of_file(stem: &str) -> Option<Self> {
+    pub(crate) fn of_file(stem: &str) -> Option<Self> {
         Some(match stem {
             "range" => Self::Range,
             "roundrobin" => Self::RoundRobin,
@@ -44,12 +44,12 @@ impl Subject {
         })
     }
 
-    pub fn on_the_broker(self) -> bool {
+    pub(crate) fn on_the_broker(self) -> bool {
         matches!(self, Self::ServerRange | Self::ServerUniform)
     }
 
     /// The error of the assignor is the inner one; the outer one is a case that is not understood.
-    pub fn run(self, round: &Round) -> Result<Result<Outcome, server::AssignError>, String> {
+    pub(crate) fn run(self, round: &Round) -> Result<Result<Outcome, server::AssignError>, String> {
         if self.on_the_broker() {
             return self.run_on_the_broker(round);
         }
