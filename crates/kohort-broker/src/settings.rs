@@ -88,7 +88,7 @@ pub static BROKER: &[Setting] = &[
     s("group.max.session.timeout.ms", Kind::Int(1, I32), "1800000"),
     s("group.max.size", Kind::Int(1, I32), "2147483647"),
     s("group.min.session.timeout.ms", Kind::Int(1, I32), "6000"),
-    s("kohort.lost.connection.grace.ms", Kind::Int(0, I32), "300"),
+    s("kohort.lost.connection.grace.ms", Kind::Int(0, I32), "500"),
     s("kohort.park.heartbeats", Kind::Bool, "true"),
     s("log.cleaner.delete.retention.ms", Kind::Int(0, i64::MAX), "86400000"),
     s("log.cleaner.max.compaction.lag.ms", Kind::Int(1, i64::MAX), "9223372036854775807"),

@@ -26,6 +26,13 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     } else {
         (BrokerId(-1), text(""), -1)
     };
+    if request.key_type == GROUP {
+        // A client that asks lives, even if the connection of its member is lost.
+        let one = (call.version() < 4).then_some(&request.key);
+        for group in one.into_iter().chain(&request.coordinator_keys) {
+            shared.groups.sought(call.client(), group.to_string());
+        }
+    }
     let message = (!error.is_ok()).then(|| text(error.name()));
     let answer = if call.version() < 4 {
         FindCoordinatorResponse::default()

@@ -20,6 +20,7 @@ mod recompress;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use kohort_group::coordinator::Client;
 use kohort_protocol::frame::{self, RequestError, RequestHeader};
 use kohort_protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
@@ -83,6 +84,11 @@ pub(crate) enum Outcome {
 impl Call<'_> {
     pub(crate) fn version(&self) -> i16 {
         self.header.api_version
+    }
+
+    /// Who asks, as the groups know it.
+    pub(crate) fn client(&self) -> Client {
+        Client { id: self.header.client_id.to_string(), host: self.peer.host.clone() }
     }
 
     /// The request's body.

@@ -221,6 +221,11 @@ impl Groups {
         self.handle(&mut self.host.lock(), Event::Closed(connection));
     }
 
+    /// A client looks for the coordinator of a group: those who lost their connection do, if they live.
+    pub(crate) fn sought(&self, client: Client, group_id: String) {
+        self.handle(&mut self.host.lock(), Event::CoordinatorSought { client, group_id });
+    }
+
     /// Topics are gone: so are their offsets.
     pub(crate) fn topics_deleted(&self, _shared: &Shared, topics: Vec<String>) {
         self.handle(&mut self.host.lock(), Event::TopicsDeleted(topics));

@@ -25,11 +25,13 @@ pub struct Config {
     /// Hold a heartbeat that has no news until there is some: rebalances at the speed of the network. Off: every
     /// heartbeat is answered at once, as Kafka does.
     pub park_heartbeats: bool,
-    /// A dynamic member whose connection closed under its parked heartbeat, and who does not return on any
-    /// connection within this time, is removed as if its session had ended. Zero: never, as in Kafka.
+    /// A dynamic member whose connection closed under its parked heartbeat is removed as if its session had ended,
+    /// if within this time it does not speak on any connection and its client does not look for the coordinator.
+    /// Zero: never, as in Kafka.
     ///
-    /// The default, 500 ms, is five times what clients wait before they connect again (`reconnect.backoff.ms`:
-    /// 50 ms in Java, 100 ms in librdkafka), and far below any session timeout that a client may ask for.
+    /// The default, 500 ms, is several times what clients wait before they connect again
+    /// (`reconnect.backoff.ms`: 50 ms in Java and kafka-python, 100 to 150 ms in librdkafka), and far below any
+    /// session timeout that a client may ask for.
     pub lost_connection_grace: Duration,
 }
 

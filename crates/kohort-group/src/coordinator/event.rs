@@ -41,7 +41,6 @@ pub type TopicIds = BTreeMap<String, TopicId>;
 
 /// What happened outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a call is what nearly every event is")]
 pub enum Event {
     /// A request arrived.
     Call {
@@ -59,6 +58,14 @@ pub enum Event {
     Busy(ConnectionId),
     /// This connection is gone. Answers to its calls go nowhere.
     Closed(ConnectionId),
+    /// A client asked where this group's coordinator is (FindCoordinator): one that lost its connection and lives
+    /// does so at once, long before its next heartbeat.
+    CoordinatorSought {
+        /// Who asked.
+        client: Client,
+        /// For which group.
+        group_id: String,
+    },
     /// These topics no longer exist: their offsets are forgotten, in every group.
     TopicsDeleted(Vec<String>),
     /// The clock passed the coordinator's deadline. Timers fire in this event and in no other.

@@ -9,7 +9,8 @@
 //! - Timers fire in [`Event::Wakeup`] only. The shell sends it when the clock passes
 //!   [`deadline`](Coordinator::deadline), and looks at the deadline again after every event.
 //! - With [`Config::park_heartbeats`] the shell sends [`Event::Busy`] when a request arrives on a connection
-//!   that waits for an answer, and [`Event::Closed`] when a connection is gone.
+//!   that waits for an answer, [`Event::Closed`] when a connection is gone, and [`Event::CoordinatorSought`] when
+//!   a client looks for the coordinator of a group.
 //! - **What survives a restart changes only by records.** At start: [`new`](Coordinator::new), then
 //!   [`replay`](Coordinator::replay) for every record in the log's order, then
 //!   [`loaded`](Coordinator::loaded) once, even if there was none.
@@ -117,6 +118,12 @@ impl Coordinator {
             }
             Event::Busy(connection) => self.connection(now, connection, ClassicGroup::connection_busy),
             Event::Closed(connection) => self.connection(now, connection, ClassicGroup::connection_lost),
+            Event::CoordinatorSought { client, group_id } => {
+                let (groups, mut cx) = self.split(now);
+                if let Some(group) = groups.get_mut(&group_id) {
+                    group.sought_by(&mut cx, &client);
+                }
+            }
             Event::TopicsDeleted(topics) => self.topics_deleted(now, &topics),
             Event::Wakeup => self.wake(now),
         }

@@ -1,6 +1,6 @@
 //! Parked heartbeats and lost connections: ours, not Kafka's; off means exactly Kafka's timing.
 
-use kohort_group::coordinator::{CallId, ConnectionId, Event, Happened, LeaveCause, Request, State};
+use kohort_group::coordinator::{CallId, Client, ConnectionId, Event, Happened, LeaveCause, Request, State};
 use kohort_group::messages::ErrorCode;
 
 use crate::fake::*;
@@ -202,4 +202,52 @@ fn a_join_while_a_heartbeat_is_parked_elsewhere_forgets_the_lost_connection() {
     assert_eq!(fake.join_now(rejoin(&ids[1])).error, ErrorCode::None);
     fake.pass(1_000);
     assert_eq!(fake.state(), State::Stable);
+}
+
+fn seek(fake: &mut Fake, client_id: &str) {
+    let client = Client { id: client_id.to_owned(), host: "/127.0.0.1".to_owned() };
+    fake.event(Event::CoordinatorSought { client, group_id: GROUP.to_owned() });
+}
+
+#[test]
+fn a_member_whose_client_looks_for_the_coordinator_lives() {
+    let mut fake = parking();
+    let ids = fake.stable(1);
+    park(&mut fake, ONE, &ids[0]);
+    fake.event(Event::Closed(ONE));
+    fake.pass(499);
+    seek(&mut fake, "app");
+    fake.pass(SESSION - 500);
+    assert_eq!(fake.state(), State::Stable, "its session is what counts again");
+    fake.pass(1);
+    assert_eq!(fake.state(), State::Empty);
+}
+
+#[test]
+fn the_question_of_another_client_is_no_sign_of_life() {
+    let mut fake = parking();
+    let ids = fake.stable(1);
+    park(&mut fake, ONE, &ids[0]);
+    fake.event(Event::Closed(ONE));
+    seek(&mut fake, "another");
+    fake.pass(500);
+    assert_eq!(fake.state(), State::Empty);
+}
+
+#[test]
+fn a_process_that_is_started_in_the_place_of_a_dead_one_does_not_wait_for_it() {
+    let mut fake = parking();
+    let ids = fake.stable(2);
+    let other = park(&mut fake, ONE, &ids[0]);
+    park(&mut fake, TWO, &ids[1]);
+    fake.event(Event::Closed(TWO));
+    fake.pass(20);
+    seek(&mut fake, "app");
+    let (newcomer, joining) = fake.enter(join());
+    fake.pass(0);
+    assert_eq!(fake.beaten(other), ErrorCode::RebalanceInProgress);
+    let staying = fake.join(rejoin(&ids[0]));
+    let answer = fake.joined(staying);
+    assert_eq!((answer.generation, answer.members.len()), (2, 2), "the dead one is out");
+    assert_eq!(fake.joined(joining).member_id, newcomer);
 }

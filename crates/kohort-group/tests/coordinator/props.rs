@@ -48,6 +48,7 @@ enum Step {
         who: u8,
         connection: u8,
     },
+    Seek,
     /// Everybody does what a good client does, until the group is Stable or has no members.
     Behave,
     Busy {
@@ -81,6 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..6_u8).prop_map(|connection| Step::Close { connection }),
         2 => (any::<u8>(), 0..6_u8).prop_map(|(who, connection)| Step::Vanish { who, connection }),
         5 => Just(Step::Behave),
+        1 => Just(Step::Seek),
         8 => prop_oneof![3 => Just(0), 3 => 0..1_000_u64, 3 => Just(3_000_u64), 1 => Just(9_999_u64)]
             .prop_map(|ms| Step::Pass { ms }),
         1 => Just(Step::DeleteTopic),
@@ -165,6 +167,10 @@ impl Crowd {
             Step::Vanish { who, connection } => {
                 self.run(&Step::Beat { who: *who, connection: *connection, stale: false });
                 self.fake.event(Event::Closed(ConnectionId(u64::from(*connection))));
+            }
+            Step::Seek => {
+                let client = Client { id: "app".to_owned(), host: "/127.0.0.1".to_owned() };
+                self.fake.event(Event::CoordinatorSought { client, group_id: GROUP.to_owned() });
             }
             Step::Behave => self.behave(),
             Step::Busy { connection } => self.fake.event(Event::Busy(ConnectionId(u64::from(*connection)))),
@@ -399,7 +405,7 @@ fn a_crowd_sees_every_state_and_every_way_to_go() {
     let mut runner = TestRunner::new_with_rng(Config::default(), random);
     let steps = prop::collection::vec(step(), 120..=120);
     let mut seen = std::collections::BTreeMap::<&str, usize>::new();
-    for _ in 0..100 {
+    for _ in 0..400 {
         let steps = steps.new_tree(&mut runner).expect("steps can be made").current();
         for note in run(&steps).fake.notes {
             let name = match note.what {

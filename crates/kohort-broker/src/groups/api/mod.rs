@@ -11,7 +11,7 @@ mod offset_delete;
 mod offset_fetch;
 mod sync_group;
 
-use kohort_group::coordinator::{Client, Request};
+use kohort_group::coordinator::Request;
 use kohort_protocol::StrBytes;
 use kohort_protocol::frame::RequestError;
 
@@ -38,8 +38,7 @@ pub(crate) async fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
 
 /// Asks the core on behalf of the call's client.
 async fn ask(call: &Call<'_>, request: Request) -> Ended {
-    let client = Client { id: call.header.client_id.to_string(), host: call.peer.host.clone() };
-    call.shared.groups.ask(call.peer.connection, client, request).await
+    call.shared.groups.ask(call.peer.connection, call.client(), request).await
 }
 
 /// The answer if it is of the kind that was asked for; the core always gives that.

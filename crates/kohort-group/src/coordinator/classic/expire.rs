@@ -1,7 +1,7 @@
 //! Timers of members: sessions that end, ids that nobody used, connections that did not come back.
 
 use super::State;
-use super::group::ClassicGroup;
+use super::group::{ClassicGroup, Connection};
 use crate::coordinator::context::Context;
 use crate::coordinator::{LeaveCause, RebalanceCause};
 
@@ -23,7 +23,7 @@ impl ClassicGroup {
 
     /// A member whose connection closed has not returned.
     pub(in crate::coordinator) fn lost_timer_fired(&mut self, cx: &mut Context<'_>, member_id: &str) {
-        if self.members.get(member_id).is_some_and(|member| member.lost) {
+        if self.members.get(member_id).is_some_and(|member| member.connection == Connection::Lost) {
             self.expire(cx, member_id, LeaveCause::ConnectionLost);
         }
     }

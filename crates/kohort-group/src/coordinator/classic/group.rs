@@ -53,6 +53,18 @@ pub(super) struct InitialDelay {
     pub(super) remaining: Duration,
 }
 
+/// What became of a member's connection, as far as that says whether the member lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connection {
+    /// Nothing that would matter.
+    Fine,
+    /// It closed under a parked heartbeat: the grace runs.
+    Lost,
+    /// It closed, and then the member's client asked for the coordinator: it lives, unless what asked is its
+    /// successor, which shows when that joins.
+    Sought,
+}
+
 /// One member.
 #[derive(Debug)]
 pub(in crate::coordinator) struct Member {
@@ -70,8 +82,7 @@ pub(in crate::coordinator) struct Member {
     pub(super) syncing: Option<CallId>,
     /// It has not yet completed a rebalance.
     pub(super) is_new: bool,
-    /// Its connection closed under a parked heartbeat, and it has not returned yet.
-    pub(super) lost: bool,
+    pub(super) connection: Connection,
     pub(super) beat: Beat,
 }
 
@@ -88,7 +99,7 @@ impl Member {
             joining: None,
             syncing: None,
             is_new: true,
-            lost: false,
+            connection: Connection::Fine,
             beat: Beat::default(),
         }
     }
@@ -105,7 +116,7 @@ impl Member {
             joining: None,
             syncing: None,
             is_new: false,
-            lost: false,
+            connection: Connection::Fine,
             beat: Beat::default(),
         }
     }
@@ -210,7 +221,7 @@ impl ClassicGroup {
     pub(super) fn remove(&mut self, cx: &mut Context<'_>, member_id: &str, cause: LeaveCause) {
         cx.timers.cancel(&self.member_timer(member_id));
         let Some(mut member) = self.take(member_id) else { return };
-        if member.lost {
+        if member.connection == Connection::Lost {
             cx.timers.cancel(&self.lost_timer(member_id));
         }
         if let Some(call) = member.joining {
@@ -254,7 +265,7 @@ impl ClassicGroup {
     pub(super) fn returned(&mut self, cx: &mut Context<'_>, member_id: &str) {
         let timer = self.lost_timer(member_id);
         if let Some(member) = self.members.get_mut(member_id)
-            && core::mem::take(&mut member.lost)
+            && core::mem::replace(&mut member.connection, Connection::Fine) == Connection::Lost
         {
             cx.timers.cancel(&timer);
         }

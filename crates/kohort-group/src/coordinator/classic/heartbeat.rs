@@ -77,24 +77,4 @@ impl ClassicGroup {
         }
         cx.answer_held(call, ErrorCode::None);
     }
-
-    /// The connection closed under a parked heartbeat. A static member keeps its session: that is what it is
-    /// static for. Another one has a moment to return.
-    pub(in crate::coordinator) fn connection_lost(
-        &mut self,
-        cx: &mut Context<'_>,
-        member_id: &str,
-        call: CallId,
-    ) {
-        cx.park.release(call);
-        cx.timers.cancel(&Timer::Held(call));
-        cx.drop_call(call);
-        let Some(member) = self.members.get_mut(member_id) else { return };
-        member.beat.cut_short();
-        let grace = cx.config.lost_connection_grace;
-        if member.instance_id.is_none() && !grace.is_zero() {
-            member.lost = true;
-            cx.timers.set(self.lost_timer(member_id), cx.now + grace);
-        }
-    }
 }

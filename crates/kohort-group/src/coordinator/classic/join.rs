@@ -68,6 +68,7 @@ impl ClassicGroup {
     }
 
     fn join_unknown(&mut self, cx: &mut Context<'_>, caller: Caller, request: &JoinGroupRequest) {
+        self.succeeded_by(cx, &caller.client);
         let id = self.new_id(cx, &caller.client.id);
         if request.api_version < 4 {
             return self.add(cx, caller, request, id);

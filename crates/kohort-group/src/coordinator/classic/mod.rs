@@ -3,7 +3,7 @@
 //! - [`group`]: the group and its members, and what keeps its counts true;
 //! - [`join`]: who may come in; [`replace`]: static members who return under a new id;
 //! - [`prepare`]: the join phase, from what begins it to the generation that ends it;
-//! - [`sync`], [`heartbeat`], [`leave`], [`expire`];
+//! - [`sync`], [`heartbeat`], [`leave`], [`expire`]; [`lost`] connections;
 //! - [`subscription`]: which topics the members subscribe to.
 
 mod expire;
@@ -11,6 +11,7 @@ mod group;
 mod heartbeat;
 mod join;
 mod leave;
+mod lost;
 mod prepare;
 mod replace;
 mod subscription;
