@@ -48,9 +48,9 @@ pub use admin::{Admin, AdminError};
 pub use client::{Client, ClientError};
 pub use config::{Backoff, ClientConfig, Security};
 pub use consumer::{
-    BuildError, CommitError, Consumer, ConsumerBuilder, ConsumerEvent, ConsumerHandle, FatalError, FetchOffsetsError,
-    FetchedBatch, HaltError, Isolation, LeaveReason, OffsetAndMetadata, OffsetReset, OwnedRecord, Record, RevokeAck,
-    SeekTo, Start, SubscribeError,
+    BuildError, CommitError, Consumer, ConsumerBuilder, ConsumerEvent, ConsumerHandle, FatalError,
+    FetchOffsetsError, FetchedBatch, HaltError, Isolation, LeaveReason, OffsetAndMetadata, OffsetReset,
+    OwnedRecord, Record, RevokeAck, SeekTo, Start, SubscribeError,
 };
 pub use kohort_group::messages::{Offset, Partition, TopicPartition};
 pub use producer::{

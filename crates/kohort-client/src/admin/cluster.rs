@@ -25,8 +25,9 @@ impl Admin {
 
     /// A picture of the cluster without topics.
     pub(super) async fn brokers(&self) -> Result<Metadata, AdminError> {
-        let request =
-            |_: &_| MetadataRequest::default().with_topics(Some(vec![])).with_allow_auto_topic_creation(false);
+        let request = |_: &_| {
+            MetadataRequest::default().with_topics(Some(vec![])).with_allow_auto_topic_creation(false)
+        };
         let answer = self.ask("describe cluster", &Whom::Any, request, |_| None).await?;
         Ok(Metadata::default().after(&answer))
     }

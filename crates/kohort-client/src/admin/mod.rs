@@ -226,7 +226,9 @@ impl Admin {
                     None => return Ok(answer),
                     Some(code) => Some(code),
                 },
-                Ok(Err(RouteError::Ask(error @ (AskError::Unsupported { .. } | AskError::Unreadable { .. })))) => {
+                Ok(Err(RouteError::Ask(
+                    error @ (AskError::Unsupported { .. } | AskError::Unreadable { .. }),
+                ))) => {
                     return Err(AdminError::Unsupported { what: what.to_owned(), source: Arc::new(error) });
                 }
                 Ok(Err(error)) => {

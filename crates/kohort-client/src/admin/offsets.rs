@@ -7,7 +7,9 @@ use kohort_group::messages::{Offset, OffsetToCommit, TopicPartition};
 
 use crate::consumer::driver::{commit_offsets, fetch_offsets, list_offsets, timestamp};
 use crate::net::wire::messages::OffsetDeleteRequest;
-use crate::net::wire::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
+use crate::net::wire::messages::offset_delete_request::{
+    OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
 use crate::net::wire::{GroupId, text, topic_name};
 use crate::{Isolation, SeekTo};
 
@@ -94,8 +96,8 @@ impl Admin {
         let whom = Whom::Coordinator(group.to_owned());
         let answer = self.ask(&what(), &whom, request, |answer| Some(answer.error_code)).await?;
         verdict(what, answer.error_code, None)?;
-        let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
-        partitions.map(|partition| verdict(what, partition.error_code, None)).collect()
+        let mut partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+        partitions.try_for_each(|partition| verdict(what, partition.error_code, None))
     }
 
     /// The offset at `at` for each partition: earliest, latest or by time (-1: nothing that young).

@@ -8,12 +8,14 @@ use crate::net::wire::messages::create_topics_request::{CreatableTopic, Creatabl
 use crate::net::wire::messages::describe_configs_request::DescribeConfigsResource;
 use crate::net::wire::messages::metadata_request::MetadataRequestTopic;
 use crate::net::wire::messages::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, MetadataRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
+    MetadataRequest,
 };
 use crate::net::wire::{millis, text, topic_name};
 
 use super::{
-    Admin, AdminError, ConfigEntry, ConfigResource, NewTopic, PartitionDescription, TopicDescription, Whom, verdict,
+    Admin, AdminError, ConfigEntry, ConfigResource, NewTopic, PartitionDescription, TopicDescription, Whom,
+    verdict,
 };
 
 /// UNKNOWN_TOPIC_OR_PARTITION.
@@ -108,11 +110,11 @@ impl Admin {
     /// # Errors
     /// When no broker answers.
     pub async fn list_topics(&self) -> Result<Vec<TopicDescription>, AdminError> {
-        let request = |_: &_| MetadataRequest::default().with_topics(None).with_allow_auto_topic_creation(false);
+        let request =
+            |_: &_| MetadataRequest::default().with_topics(None).with_allow_auto_topic_creation(false);
         let answer = self.ask("list topics", &Whom::Any, request, |_| None).await?;
         let metadata = Metadata::default().after(&answer);
-        let mut topics: Vec<_> =
-            metadata.topics.iter().map(|(name, topic)| describe(name, topic)).collect();
+        let mut topics: Vec<_> = metadata.topics.iter().map(|(name, topic)| describe(name, topic)).collect();
         topics.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(topics)
     }

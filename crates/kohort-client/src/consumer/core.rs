@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use kohort_group::messages::{Offset, TopicPartition};
 use tokio::sync::{Notify, mpsc};
@@ -46,6 +47,8 @@ pub(crate) struct State {
     /// Member id and generation.
     pub(crate) membership: Option<(String, i32)>,
     pub(crate) requests: u64,
+    /// When to look again whether a fetch is held up while others wait.
+    pub(crate) look_at: Option<Instant>,
     /// Keeps the assigned topics in the metadata.
     pub(crate) wanted: Option<Wanted>,
     pub(crate) closed: bool,

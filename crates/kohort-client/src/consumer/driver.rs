@@ -36,8 +36,10 @@ pub(crate) async fn drive(core: Arc<Core>) {
         }
         let known = metadata.borrow_and_update().clone();
         core.lock().parts.follow(&known);
-        let again = core.start_partitions();
+        let retry = core.start_partitions();
+        core.lock().look_at = None;
         core.fetch(Lanes::Urgent);
+        let again = [retry, core.lock().look_at].into_iter().flatten().min();
         let sleep = async {
             match again {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -72,7 +74,11 @@ impl Core {
                 let starting = (id, part.incarnation, part.name());
                 match part.phase {
                     Phase::Committed => committed.push(starting),
-                    Phase::Reset(SeekTo::Offset(_)) | Phase::Waiting | Phase::Fetching | Phase::Revoking | Phase::Halted => {
+                    Phase::Reset(SeekTo::Offset(_))
+                    | Phase::Waiting
+                    | Phase::Fetching
+                    | Phase::Revoking
+                    | Phase::Halted => {
                         continue;
                     }
                     Phase::Reset(to) if part.leader >= 0 => {
@@ -109,10 +115,15 @@ impl Core {
                 let Some(part) = state.parts.same(id, incarnation) else { continue };
                 part.resolving = false;
                 let found = match &offsets {
-                    Ok(offsets) => offsets.iter().find(|(of, _)| *of == name).map_or(-1, |(_, offset)| *offset),
+                    Ok(offsets) => {
+                        offsets.iter().find(|(of, _)| *of == name).map_or(-1, |(_, offset)| *offset)
+                    }
                     Err(error) => {
                         tracing::warn!(%error, topic = name.topic, partition = name.partition, "no committed offset yet");
-                        part.retry(Instant::now() + self.cluster.config.backoff.after(part.failures + 1, self.cluster.roll()));
+                        part.retry(
+                            Instant::now()
+                                + self.cluster.config.backoff.after(part.failures + 1, self.cluster.roll()),
+                        );
                         continue;
                     }
                 };
@@ -130,7 +141,10 @@ impl Core {
         self.news.notify_one();
     }
 
-    async fn offsets(&self, names: Vec<TopicPartition>) -> Result<Vec<(TopicPartition, Offset)>, FetchOffsetsError> {
+    async fn offsets(
+        &self,
+        names: Vec<TopicPartition>,
+    ) -> Result<Vec<(TopicPartition, Offset)>, FetchOffsetsError> {
         let answer = self.fetch_offsets(names).await?;
         if answer.error != GroupError::None {
             return Err(FetchOffsetsError::Refused(answer.error));
@@ -172,7 +186,11 @@ impl Core {
         let names: Vec<TopicPartition> = starting.iter().map(|(_, _, name)| name.clone()).collect();
         let told = list_offsets(&self.cluster, leader, at, &names, self.settings.isolation).await;
         if let Err(error) = &told {
-            tracing::debug!(error = error as &dyn std::error::Error, leader, "no answer to where the log begins or ends");
+            tracing::debug!(
+                error = error as &dyn std::error::Error,
+                leader,
+                "no answer to where the log begins or ends"
+            );
             self.cluster.refresh();
         }
         {

@@ -89,7 +89,9 @@ pub enum HaltError {
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// The log was cut below the offset (KIP-320) and `auto.offset.reset` is `none`.
-    #[error("the log was truncated to `{log_end}`, below the offset `{offset}`, and `auto.offset.reset` is `none`")]
+    #[error(
+        "the log was truncated to `{log_end}`, below the offset `{offset}`, and `auto.offset.reset` is `none`"
+    )]
     Truncated {
         /// Where reading was.
         offset: Offset,

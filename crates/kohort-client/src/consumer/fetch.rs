@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use kohort_group::messages::{Offset, Partition};
@@ -24,6 +24,9 @@ use crate::net::wire::messages::fetch_response::PartitionData;
 use crate::net::wire::messages::{FetchRequest, FetchResponse};
 use crate::net::wire::{AskError, BrokerId, Link, millis, topic_name};
 
+/// A fetch that is unanswered for this long found nothing: the broker holds it up.
+const HELD_UP: Duration = Duration::from_millis(50);
+
 /// An answer of less than this is not worth asking for: the rest of the room is waited for.
 const ROOM_BYTES_MIN: usize = 64 << 10;
 
@@ -32,8 +35,8 @@ const ROOM_BYTES_MIN: usize = 64 << 10;
 pub(crate) struct Lane {
     link: Option<Arc<Link>>,
     connecting: bool,
-    /// The request that is under way.
-    in_flight: Option<u64>,
+    /// The request that is under way, and since when.
+    in_flight: Option<(u64, Instant)>,
     session: FetchSession,
 }
 
@@ -58,6 +61,15 @@ struct Ready {
     parts: Vec<usize>,
 }
 
+/// What `plan` found to do.
+#[derive(Default)]
+struct Plans {
+    ready: Vec<Ready>,
+    connect: Vec<(i32, u8)>,
+    /// Connections that give their long poll up.
+    close: Vec<Arc<Link>>,
+}
+
 /// One partition of an answer, cut before the lock is taken.
 struct Told {
     topic: Arc<str>,
@@ -73,28 +85,31 @@ struct Told {
 impl Core {
     /// Sends whatever can be fetched now.
     pub(crate) fn fetch(self: &Arc<Self>, lanes: Lanes) {
-        let (ready, connect) = {
+        let plans = {
             let mut state = self.lock();
             if state.closed {
                 return;
             }
             self.plan(&mut state, lanes)
         };
-        for (node, lane) in connect {
+        for link in plans.close {
+            link.connection.close();
+        }
+        for (node, lane) in plans.connect {
             tokio::spawn(self.clone().open_lane(node, lane));
         }
-        for ready in ready {
+        for ready in plans.ready {
             self.send(ready);
         }
     }
 
     /// The requests to send, and the lanes to connect.
-    fn plan(&self, state: &mut State, lanes: Lanes) -> (Vec<Ready>, Vec<(i32, u8)>) {
-        let (mut ready, mut connect) = (vec![], vec![]);
+    fn plan(&self, state: &mut State, lanes: Lanes) -> Plans {
+        let mut plans = Plans::default();
         let room = self.settings.prefetch_bytes.saturating_sub(state.parts.buffered);
         let of_partition = usize::try_from(self.settings.partition_max_bytes).unwrap_or(0);
         if room < ROOM_BYTES_MIN.min(self.settings.prefetch_bytes) {
-            return (ready, connect);
+            return plans;
         }
         let now = Instant::now();
         let mut free: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
@@ -113,18 +128,21 @@ impl Core {
             let both = state.lanes.entry(node).or_default();
             let allowed = |lane: usize| lane == 0 || lanes == Lanes::Urgent || lanes == Lanes::With(1);
             let Some(lane) = (0..2).find(|lane| allowed(*lane) && both[*lane].in_flight.is_none()) else {
+                if lanes == Lanes::Urgent {
+                    self.break_in(state, node, now, &mut plans);
+                }
                 continue;
             };
             let number = state.requests + 1;
             let Some(link) = both[lane].link.clone().filter(|link| link.connection.is_open()) else {
                 if !both[lane].connecting {
                     both[lane].connecting = true;
-                    connect.push((node, lane as u8));
+                    plans.connect.push((node, lane as u8));
                 }
                 continue;
             };
             state.requests = number;
-            both[lane].in_flight = Some(number);
+            both[lane].in_flight = Some((number, now));
             let mut wanted = Vec::with_capacity(parts.len());
             for id in &parts {
                 if let Some(part) = state.parts.get_mut(*id) {
@@ -134,9 +152,39 @@ impl Core {
                 }
             }
             let plan = both[lane].session.plan(wanted);
-            ready.push(Ready { node, lane: lane as u8, number, link, request: self.request(plan, room), parts });
+            plans.ready.push(Ready {
+                node,
+                lane: lane as u8,
+                number,
+                link,
+                request: self.request(plan, room),
+                parts,
+            });
         }
-        (ready, connect)
+        plans
+    }
+
+    /// Both lanes are under way. If the second finds nothing, it is given up: what is urgent goes on a new connection.
+    fn break_in(&self, state: &mut State, node: i32, now: Instant, plans: &mut Plans) {
+        let Some([_, second]) = state.lanes.get_mut(&node) else { return };
+        let Some((number, since)) = second.in_flight else { return };
+        if now < since + HELD_UP {
+            // It may come back any moment, and takes along what waits; if not, the driver looks again.
+            if state.look_at.replace(since + HELD_UP).is_none() {
+                self.work.notify_one();
+            }
+            return;
+        }
+        plans.close.extend(second.link.take());
+        second.in_flight = None;
+        second.session.reset();
+        second.connecting = true;
+        plans.connect.push((node, 1));
+        for (_, part) in state.parts.iter_mut() {
+            if part.asked == Some(number) {
+                part.asked = None;
+            }
+        }
     }
 
     fn request(&self, plan: Plan, room: usize) -> FetchRequest {
@@ -150,9 +198,8 @@ impl Core {
                 .with_partition_max_bytes(ask.max_bytes);
             match topics.last_mut() {
                 Some(last) if last.topic.0.as_str() == &*topic => last.partitions.push(entry),
-                _ => topics.push(
-                    FetchTopic::default().with_topic(topic_name(&topic)).with_partitions(vec![entry]),
-                ),
+                _ => topics
+                    .push(FetchTopic::default().with_topic(topic_name(&topic)).with_partitions(vec![entry])),
             }
         }
         let forgotten = plan.forgotten.into_iter().map(|(topic, partition)| {
@@ -199,6 +246,20 @@ impl Core {
             if state.closed {
                 return;
             }
+            let at = &mut state.lanes.entry(node).or_default()[usize::from(lane)];
+            if at.in_flight.is_none_or(|(under_way, _)| under_way != number) {
+                return;
+            }
+            at.in_flight = None;
+            match answer.error_code {
+                0 => at.session.answered(answer.session_id),
+                code => {
+                    at.session.reset();
+                    if !SESSION_ERRORS.contains(&code) {
+                        self.back_off(&mut state, asked, code);
+                    }
+                }
+            }
             // Of a partition that has moved meanwhile, the answer tells of another time. Sorted, as `asked` is.
             let mut fresh = asked.to_vec();
             fresh.retain(|id| match state.parts.get_mut(*id) {
@@ -208,17 +269,6 @@ impl Core {
                 }
                 _ => false,
             });
-            let lane = &mut state.lanes.entry(node).or_default()[usize::from(lane)];
-            lane.in_flight = None;
-            match answer.error_code {
-                0 => lane.session.answered(answer.session_id),
-                code => {
-                    lane.session.reset();
-                    if !SESSION_ERRORS.contains(&code) {
-                        self.back_off(&mut state, asked, code);
-                    }
-                }
-            }
             for told in told {
                 let id = state.parts.find(&told.topic, told.partition);
                 let Some(id) = id.filter(|id| fresh.binary_search(id).is_ok()) else { continue };
@@ -245,7 +295,9 @@ impl Core {
                 "the log was truncated below the fetch offset");
             let at = told.diverged_at.min(part.position.max(0));
             return match self.settings.offset_reset {
-                OffsetReset::None => state.halt(id, HaltError::Truncated { offset, log_end: told.diverged_at }),
+                OffsetReset::None => {
+                    state.halt(id, HaltError::Truncated { offset, log_end: told.diverged_at })
+                }
                 _ => state.parts.start_at(id, at),
             };
         }
@@ -314,25 +366,25 @@ impl Core {
 
     /// The request has no answer: the connection is gone, or the broker speaks nothing that we do.
     fn lost(&self, node: i32, lane: u8, number: u64, asked: &[usize], error: &AskError) {
-        let closed = {
+        {
             let mut state = self.lock();
+            let closed = state.closed;
             let lane = &mut state.lanes.entry(node).or_default()[usize::from(lane)];
-            if lane.in_flight == Some(number) {
-                (lane.in_flight, lane.link) = (None, None);
-                lane.session.reset();
+            if closed || lane.in_flight.is_none_or(|(under_way, _)| under_way != number) {
+                // It was given up here.
+                return;
             }
+            (lane.in_flight, lane.link) = (None, None);
+            lane.session.reset();
             for id in asked {
                 if let Some(part) = state.parts.get_mut(*id).filter(|part| part.asked == Some(number)) {
                     part.asked = None;
                 }
             }
-            state.closed
-        };
-        if !closed {
-            tracing::debug!(node, error = error as &dyn std::error::Error, "fetch has no answer");
-            self.cluster.refresh();
-            self.work.notify_one();
         }
+        tracing::debug!(node, error = error as &dyn std::error::Error, "fetch has no answer");
+        self.cluster.refresh();
+        self.work.notify_one();
     }
 
     /// Connects a lane; if that fails, the driver tries again as long as somebody leads there.
@@ -399,10 +451,11 @@ impl super::ConsumerBuilder {
             OffsetReset::Latest => Some(SeekTo::Latest),
             OffsetReset::By(age) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Some(SeekTo::Timestamp(i64::try_from(now.saturating_sub(age).as_millis()).unwrap_or(i64::MAX)))
+                Some(SeekTo::Timestamp(
+                    i64::try_from(now.saturating_sub(age).as_millis()).unwrap_or(i64::MAX),
+                ))
             }
             OffsetReset::None => None,
         }
     }
 }
-

@@ -54,7 +54,11 @@ pub(crate) enum Command {
     /// `next` was called after the member had left for want of it.
     Polled,
     Found(Result<Arc<Link>, RouteError>, i16),
-    Answer { link: u64, id: RequestId, answer: Result<Bytes, Lost> },
+    Answer {
+        link: u64,
+        id: RequestId,
+        answer: Result<Bytes, Lost>,
+    },
     Done(CallbackId),
 }
 
@@ -170,7 +174,9 @@ impl Host {
                 },
                 () = until(wake) => Some(Event::Wakeup),
             };
-            if self.core.polled.swap(false, Ordering::Relaxed) || self.core.settings.max_poll_interval.is_none() {
+            if self.core.polled.swap(false, Ordering::Relaxed)
+                || self.core.settings.max_poll_interval.is_none()
+            {
                 self.handle(Event::Polled);
             }
             if let Some(event) = event {
@@ -253,7 +259,8 @@ impl Host {
             self.link = None;
             self.handle(Event::CoordinatorLost);
         }
-        let membership = self.member.generation().map(|generation| (self.member.member_id().to_owned(), generation));
+        let membership =
+            self.member.generation().map(|generation| (self.member.member_id().to_owned(), generation));
         let mut state = self.core.lock();
         if state.membership != membership {
             state.membership = membership;
@@ -292,7 +299,14 @@ impl Host {
                 }
             }
             Effect::Joined { generation, member_id, assignor, leader } => {
-                tracing::info!(group = self.core.settings.group, generation, member_id, assignor, leader, "joined");
+                tracing::info!(
+                    group = self.core.settings.group,
+                    generation,
+                    member_id,
+                    assignor,
+                    leader,
+                    "joined"
+                );
             }
             Effect::Left(reason) => self.left(&reason),
             Effect::Fatal(error) => {
@@ -357,7 +371,11 @@ impl Host {
         for name in wanted {
             let Some(topic) = known.topics.get(name.as_str()) else { continue };
             let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-            let told = if topic.error == 0 && count > 0 { TopicMetadata::of(count) } else { TopicMetadata::default() };
+            let told = if topic.error == 0 && count > 0 {
+                TopicMetadata::of(count)
+            } else {
+                TopicMetadata::default()
+            };
             if self.watched.get(name) != Some(&told) {
                 self.watched.insert(name.clone(), told.clone());
                 news.insert(name.clone(), told);
@@ -380,7 +398,8 @@ impl Host {
             state.events.push_back(ConsumerEvent::Revoking { partitions: partitions.clone(), ack });
         }
         self.core.news.notify_one();
-        let (core, itself, limit) = (self.core.clone(), self.itself.clone(), self.core.settings.rebalance_timeout);
+        let (core, itself, limit) =
+            (self.core.clone(), self.itself.clone(), self.core.settings.rebalance_timeout);
         tokio::spawn(async move {
             if tokio::time::timeout(limit, acked).await.is_err() {
                 tracing::warn!(?limit, "revoked partitions were not let go in time");
@@ -490,7 +509,11 @@ fn versions(link: &Link) -> Versions {
 }
 
 /// Finds the coordinator of `group` and connects to it; with an error, Kafka's code for it.
-pub(crate) async fn find(cluster: &Arc<Cluster>, group: &str, purpose: Purpose) -> (Result<Arc<Link>, RouteError>, i16) {
+pub(crate) async fn find(
+    cluster: &Arc<Cluster>,
+    group: &str,
+    purpose: Purpose,
+) -> (Result<Arc<Link>, RouteError>, i16) {
     let unreachable = ErrorCode::CoordinatorNotAvailable.code();
     let link = match cluster.any().await {
         Ok(link) => link,

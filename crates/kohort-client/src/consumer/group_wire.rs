@@ -3,13 +3,16 @@
 use bytes::Bytes;
 use kohort_group::member::{Request, Response};
 use kohort_group::messages::{
-    ErrorCode, FetchedOffset, JoinGroupResponse, JoinedMember, LeaveGroupResponse, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, SyncGroupResponse, TopicPartition,
+    ErrorCode, FetchedOffset, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, JoinedMember,
+    LeaveGroupRequest, LeaveGroupResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
+    OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse, TopicPartition,
 };
 
 use crate::net::wire::messages::join_group_request::JoinGroupRequestProtocol;
 use crate::net::wire::messages::leave_group_request::MemberIdentity;
-use crate::net::wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use crate::net::wire::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use crate::net::wire::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
@@ -96,96 +99,100 @@ pub(crate) fn error(code: i16) -> ErrorCode {
 
 /// The frame of a member's request.
 pub(crate) fn frame(link: &Link, request: &Request) -> Result<Framed, AskError> {
-    let (frame, kind, version) = match request {
-        Request::JoinGroup(join) => {
-            let version = link.version::<wire::JoinGroupRequest>()?;
-            let protocols = join.protocols.iter().map(|(name, metadata)| {
-                JoinGroupRequestProtocol::default()
-                    .with_name(text(name))
-                    .with_metadata(Bytes::copy_from_slice(metadata))
-            });
-            let mut message = wire::JoinGroupRequest::default()
-                .with_group_id(group(&join.group_id))
-                .with_session_timeout_ms(millis(join.session_timeout))
-                .with_member_id(text(&join.member_id))
-                .with_protocol_type(text(&join.protocol_type))
-                .with_protocols(protocols.collect());
-            if version >= 1 {
-                message = message.with_rebalance_timeout_ms(millis(join.rebalance_timeout));
-            }
-            if version >= 5 {
-                message = message.with_group_instance_id(some(&join.group_instance_id));
-            }
-            if version >= 8 {
-                message = message.with_reason(some(&join.reason));
-            }
-            (link.frame(&message, version)?, Kind::JoinGroup, version)
-        }
-        Request::SyncGroup(sync) => {
-            let version = link.version::<wire::SyncGroupRequest>()?;
-            let assignments = sync.assignments.iter().map(|(member, assignment)| {
-                SyncGroupRequestAssignment::default()
-                    .with_member_id(text(member))
-                    .with_assignment(Bytes::copy_from_slice(assignment))
-            });
-            let mut message = wire::SyncGroupRequest::default()
-                .with_group_id(group(&sync.group_id))
-                .with_generation_id(sync.generation)
-                .with_member_id(text(&sync.member_id))
-                .with_assignments(assignments.collect());
-            if version >= 3 {
-                message = message.with_group_instance_id(some(&sync.group_instance_id));
-            }
-            if version >= 5 {
-                message = message
-                    .with_protocol_type(some(&sync.protocol_type))
-                    .with_protocol_name(some(&sync.protocol_name));
-            }
-            (link.frame(&message, version)?, Kind::SyncGroup, version)
-        }
-        Request::Heartbeat(beat) => {
-            let version = link.version::<wire::HeartbeatRequest>()?;
-            let mut message = wire::HeartbeatRequest::default()
-                .with_group_id(group(&beat.group_id))
-                .with_generation_id(beat.generation)
-                .with_member_id(text(&beat.member_id));
-            if version >= 3 {
-                message = message.with_group_instance_id(some(&beat.group_instance_id));
-            }
-            (link.frame(&message, version)?, Kind::Heartbeat, version)
-        }
-        Request::LeaveGroup(leave) => {
-            let version = link.version::<wire::LeaveGroupRequest>()?;
-            let mut message = wire::LeaveGroupRequest::default().with_group_id(group(&leave.group_id));
-            if version >= LEAVE_GROUP_LIST {
-                let members = leave.members.iter().map(|member| {
-                    let identity = MemberIdentity::default()
-                        .with_member_id(text(&member.member_id))
-                        .with_group_instance_id(some(&member.group_instance_id));
-                    if version >= 5 { identity.with_reason(some(&member.reason)) } else { identity }
-                });
-                message = message.with_members(members.collect());
-            } else if let Some(member) = leave.members.first() {
-                message = message.with_member_id(text(&member.member_id));
-            }
-            (link.frame(&message, version)?, Kind::LeaveGroup, version)
-        }
+    match request {
+        Request::JoinGroup(join) => framed(link, Kind::JoinGroup, |version| join_message(join, version)),
+        Request::SyncGroup(sync) => framed(link, Kind::SyncGroup, |version| sync_message(sync, version)),
+        Request::Heartbeat(beat) => framed(link, Kind::Heartbeat, |version| beat_message(beat, version)),
+        Request::LeaveGroup(leave) => framed(link, Kind::LeaveGroup, |version| leave_message(leave, version)),
         Request::OffsetCommit(commit) => {
-            let version = link.version::<wire::OffsetCommitRequest>()?;
-            (link.frame(&commit_message(commit, version), version)?, Kind::OffsetCommit, version)
+            framed(link, Kind::OffsetCommit, |version| commit_message(commit, version))
         }
         Request::OffsetFetch(fetch) => {
-            let version = link.version::<wire::OffsetFetchRequest>()?;
-            (link.frame(&fetch_message(fetch, version), version)?, Kind::OffsetFetch, version)
+            framed(link, Kind::OffsetFetch, |version| fetch_message(fetch, version))
         }
-    };
-    Ok(Framed { frame, kind, version })
+    }
+}
+
+fn framed<R: crate::net::wire::Request>(
+    link: &Link,
+    kind: Kind,
+    message: impl FnOnce(i16) -> R,
+) -> Result<Framed, AskError> {
+    let version = link.version::<R>()?;
+    Ok(Framed { frame: link.frame(&message(version), version)?, kind, version })
+}
+
+fn join_message(join: &JoinGroupRequest, version: i16) -> wire::JoinGroupRequest {
+    let protocols = join.protocols.iter().map(|(name, metadata)| {
+        JoinGroupRequestProtocol::default()
+            .with_name(text(name))
+            .with_metadata(Bytes::copy_from_slice(metadata))
+    });
+    let mut message = wire::JoinGroupRequest::default()
+        .with_group_id(group(&join.group_id))
+        .with_session_timeout_ms(millis(join.session_timeout))
+        .with_member_id(text(&join.member_id))
+        .with_protocol_type(text(&join.protocol_type))
+        .with_protocols(protocols.collect());
+    if version >= 1 {
+        message = message.with_rebalance_timeout_ms(millis(join.rebalance_timeout));
+    }
+    if version >= 5 {
+        message = message.with_group_instance_id(some(&join.group_instance_id));
+    }
+    if version >= 8 {
+        message = message.with_reason(some(&join.reason));
+    }
+    message
+}
+
+fn sync_message(sync: &SyncGroupRequest, version: i16) -> wire::SyncGroupRequest {
+    let assignments = sync.assignments.iter().map(|(member, assignment)| {
+        SyncGroupRequestAssignment::default()
+            .with_member_id(text(member))
+            .with_assignment(Bytes::copy_from_slice(assignment))
+    });
+    let mut message = wire::SyncGroupRequest::default()
+        .with_group_id(group(&sync.group_id))
+        .with_generation_id(sync.generation)
+        .with_member_id(text(&sync.member_id))
+        .with_assignments(assignments.collect());
+    if version >= 3 {
+        message = message.with_group_instance_id(some(&sync.group_instance_id));
+    }
+    if version >= 5 {
+        message = message
+            .with_protocol_type(some(&sync.protocol_type))
+            .with_protocol_name(some(&sync.protocol_name));
+    }
+    message
+}
+
+fn beat_message(beat: &HeartbeatRequest, version: i16) -> wire::HeartbeatRequest {
+    let message = wire::HeartbeatRequest::default()
+        .with_group_id(group(&beat.group_id))
+        .with_generation_id(beat.generation)
+        .with_member_id(text(&beat.member_id));
+    if version >= 3 { message.with_group_instance_id(some(&beat.group_instance_id)) } else { message }
+}
+
+fn leave_message(leave: &LeaveGroupRequest, version: i16) -> wire::LeaveGroupRequest {
+    let message = wire::LeaveGroupRequest::default().with_group_id(group(&leave.group_id));
+    if version < LEAVE_GROUP_LIST {
+        let member = leave.members.first().map_or("", |member| &member.member_id);
+        return message.with_member_id(text(member));
+    }
+    let members = leave.members.iter().map(|member| {
+        let identity = MemberIdentity::default()
+            .with_member_id(text(&member.member_id))
+            .with_group_instance_id(some(&member.group_instance_id));
+        if version >= 5 { identity.with_reason(some(&member.reason)) } else { identity }
+    });
+    message.with_members(members.collect())
 }
 
 /// Partitions by topic, in their order.
-fn by_topic<'a, T>(
-    entries: impl Iterator<Item = (&'a TopicPartition, T)>,
-) -> Vec<(&'a str, Vec<(i32, T)>)> {
+fn by_topic<'a, T>(entries: impl Iterator<Item = (&'a TopicPartition, T)>) -> Vec<(&'a str, Vec<(i32, T)>)> {
     let mut topics: Vec<(&str, Vec<(i32, T)>)> = Vec::new();
     for (name, value) in entries {
         match topics.iter_mut().find(|(topic, _)| *topic == name.topic) {
@@ -206,9 +213,7 @@ pub(crate) fn commit_message(commit: &OffsetCommitRequest, version: i16) -> wire
                 .with_committed_metadata(some(&offset.metadata));
             if version >= 6 { entry.with_committed_leader_epoch(offset.leader_epoch) } else { entry }
         });
-        OffsetCommitRequestTopic::default()
-            .with_name(topic_name(topic))
-            .with_partitions(partitions.collect())
+        OffsetCommitRequestTopic::default().with_name(topic_name(topic)).with_partitions(partitions.collect())
     });
     let mut message = wire::OffsetCommitRequest::default()
         .with_group_id(group(&commit.group_id))
@@ -247,7 +252,8 @@ pub(crate) fn fetch_message(fetch: &OffsetFetchRequest, version: i16) -> wire::O
         };
         topics.into_iter().map(entry).collect()
     });
-    let message = wire::OffsetFetchRequest::default().with_group_id(group(&fetch.group_id)).with_topics(topics);
+    let message =
+        wire::OffsetFetchRequest::default().with_group_id(group(&fetch.group_id)).with_topics(topics);
     if version >= 7 { message.with_require_stable(fetch.require_stable) } else { message }
 }
 

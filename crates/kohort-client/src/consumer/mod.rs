@@ -21,9 +21,9 @@ use std::sync::atomic::Ordering;
 pub use batch::{FetchedBatch, OwnedRecord, Records};
 pub use builder::{ConsumerBuilder, Isolation, OffsetReset};
 pub use event::{ConsumerEvent, FatalError, HaltError, LeaveReason, RevokeAck, Start};
-use kohort_group::messages::{Offset, TopicPartition};
-use kohort_group::messages::OffsetToCommit;
 pub use kohort_group::member::{CommitError, ConfigError, FetchOffsetsError};
+use kohort_group::messages::OffsetToCommit;
+use kohort_group::messages::{Offset, TopicPartition};
 use kohort_protocol::records::{Codec, Decompressor, HEADER_BYTES};
 pub use kohort_protocol::records::{Headers, Record, RecordError};
 use tokio::sync::{mpsc, oneshot};
@@ -282,7 +282,10 @@ impl ConsumerHandle {
     ///
     /// # Errors
     /// Without a group, or after `assign`.
-    pub fn subscribe(&self, topics: impl IntoIterator<Item = impl Into<String>>) -> Result<(), SubscribeError> {
+    pub fn subscribe(
+        &self,
+        topics: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<(), SubscribeError> {
         let topics: BTreeSet<String> = topics.into_iter().map(Into::into).collect();
         if self.core.group.is_none() {
             return Err(SubscribeError::NoGroup);
@@ -439,7 +442,10 @@ impl ConsumerHandle {
 
     /// Commits once, without waiting; a failure is logged and not retried. Commits of one consumer reach the broker in the
     /// order of their calls. Only for members.
-    pub fn commit_async(&self, offsets: impl IntoIterator<Item = (TopicPartition, impl Into<OffsetAndMetadata>)>) {
+    pub fn commit_async(
+        &self,
+        offsets: impl IntoIterator<Item = (TopicPartition, impl Into<OffsetAndMetadata>)>,
+    ) {
         let offsets = to_commit(offsets);
         if !self.core.command(Command::Commit { offsets, retry: None, reply: None }) {
             tracing::warn!("offsets were not committed: there is no group, or the consumer is closed");
@@ -466,8 +472,11 @@ impl ConsumerHandle {
 fn to_commit(
     offsets: impl IntoIterator<Item = (TopicPartition, impl Into<OffsetAndMetadata>)>,
 ) -> Vec<(TopicPartition, OffsetToCommit)> {
-    offsets.into_iter().map(|(name, offset)| {
-        let OffsetAndMetadata { offset, leader_epoch, metadata } = offset.into();
-        (name, OffsetToCommit { offset, leader_epoch, metadata: Some(metadata) })
-    }).collect()
+    offsets
+        .into_iter()
+        .map(|(name, offset)| {
+            let OffsetAndMetadata { offset, leader_epoch, metadata } = offset.into();
+            (name, OffsetToCommit { offset, leader_epoch, metadata: Some(metadata) })
+        })
+        .collect()
 }

@@ -33,11 +33,14 @@ pub(crate) enum Purpose {
     Group(u64),
 }
 
+/// Connections by address and purpose.
+type Slots = HashMap<(Arc<str>, Purpose), Arc<Slot>>;
+
 /// Connections and metadata of one client.
 pub(crate) struct Cluster {
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) pool: Arc<BufferPool>,
-    slots: Mutex<HashMap<(Arc<str>, Purpose), Arc<Slot>>>,
+    slots: Mutex<Slots>,
     versions: Mutex<HashMap<Arc<str>, Arc<Versions>>>,
     /// Addresses that could not be reached the last time.
     down: Mutex<BTreeMap<Arc<str>, Instant>>,
@@ -152,7 +155,11 @@ impl Cluster {
 
     /// How long the metadata is good, after this many questions in a row that did not bring all that is wanted.
     fn good_for(&self, failures: u32) -> Duration {
-        if failures == 0 { self.config.metadata_max_age } else { self.config.backoff.after(failures, self.roll()) }
+        if failures == 0 {
+            self.config.metadata_max_age
+        } else {
+            self.config.backoff.after(failures, self.roll())
+        }
     }
 
     /// Whether a wanted topic was never asked for.
@@ -259,7 +266,8 @@ impl Cluster {
             }
             Err(error) => {
                 state.failures = (state.failures + 1).min(16);
-                state.next_try = Some(Instant::now() + self.config.backoff.after(state.failures, self.roll()));
+                state.next_try =
+                    Some(Instant::now() + self.config.backoff.after(state.failures, self.roll()));
                 lock(&self.versions).remove(address);
                 let first = {
                     let mut down = lock(&self.down);

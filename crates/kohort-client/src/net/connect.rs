@@ -8,9 +8,7 @@ use tokio::net::TcpStream;
 
 use super::connection::{Connection, Lost};
 use super::pool::BufferPool;
-use super::wire::messages::{
-    ApiVersionsRequest, SaslAuthenticateRequest, SaslHandshakeRequest,
-};
+use super::wire::messages::{ApiVersionsRequest, SaslAuthenticateRequest, SaslHandshakeRequest};
 use super::wire::{AskError, Encodable, Link, Request, Versions, head, read, seal, text};
 use crate::config::{ClientConfig, Security};
 
@@ -35,7 +33,9 @@ pub(crate) enum ConnectError {
         #[source]
         source: AskError,
     },
-    #[error("`{address}` refuses user `{username}` with error code `{code}`: check `sasl.mechanism`, user and password")]
+    #[error(
+        "`{address}` refuses user `{username}` with error code `{code}`: check `sasl.mechanism`, user and password"
+    )]
     Sasl { address: Arc<str>, username: String, code: i16 },
 }
 
@@ -73,11 +73,14 @@ async fn shake_hands(
     let client_id: Arc<str> = config.client_id.as_str().into();
     let versions = match known {
         Some(versions) => versions,
-        None => Arc::new(api_versions(&connection, &client_id, config.connect_timeout).await.map_err(failed)?),
+        None => {
+            Arc::new(api_versions(&connection, &client_id, config.connect_timeout).await.map_err(failed)?)
+        }
     };
     let link = Link { connection, versions, client_id };
     if let Security::SaslPlain { username, password } = &config.security {
-        let refused = |code| ConnectError::Sasl { address: address.clone(), username: username.clone(), code };
+        let refused =
+            |code| ConnectError::Sasl { address: address.clone(), username: username.clone(), code };
         let hello = SaslHandshakeRequest::default().with_mechanism(text("PLAIN"));
         let answer = link.ask(&hello, config.connect_timeout).await.map_err(failed)?;
         if answer.error_code != 0 {
@@ -95,7 +98,11 @@ async fn shake_hands(
 }
 
 /// Asks what the broker speaks; one too old for our question says so, and is asked in the first version (KIP-511).
-async fn api_versions(connection: &Connection, client_id: &str, timeout: Duration) -> Result<Versions, AskError> {
+async fn api_versions(
+    connection: &Connection,
+    client_id: &str,
+    timeout: Duration,
+) -> Result<Versions, AskError> {
     for version in [3, 0] {
         let mut frame = head::<ApiVersionsRequest>(version, client_id);
         let request = ApiVersionsRequest::default()
@@ -114,5 +121,8 @@ async fn api_versions(connection: &Connection, client_id: &str, timeout: Duratio
         let answer = read::<ApiVersionsRequest>(answer, version).ok_or_else(unreadable)?;
         return Ok(Versions::of(&answer));
     }
-    Err(AskError::Lost(Lost::Garbage { peer: connection.peer().clone(), what: "no version of ApiVersions in common" }))
+    Err(AskError::Lost(Lost::Garbage {
+        peer: connection.peer().clone(),
+        what: "no version of ApiVersions in common",
+    }))
 }

@@ -91,8 +91,15 @@ impl Connection {
     /// Takes the socket; spawns its reader and its writer.
     pub(crate) fn start(socket: TcpStream, peer: Arc<str>, pool: Arc<BufferPool>) -> Arc<Self> {
         let (read, write) = socket.into_split();
-        let out = Out { unwritten: VecDeque::new(), waiting: VecDeque::new(), next_correlation: 0, lost: None };
-        let wire = Arc::new(Wire { peer, socket: write, out: Mutex::new(out), more: Notify::new(), end: Notify::new() });
+        let out =
+            Out { unwritten: VecDeque::new(), waiting: VecDeque::new(), next_correlation: 0, lost: None };
+        let wire = Arc::new(Wire {
+            peer,
+            socket: write,
+            out: Mutex::new(out),
+            more: Notify::new(),
+            end: Notify::new(),
+        });
         tokio::spawn(read_all(wire.clone(), read, pool));
         tokio::spawn(write_rest(wire.clone()));
         Arc::new(Self { wire })
@@ -123,7 +130,12 @@ impl Connection {
     }
 
     /// Sends, and waits for the answer.
-    pub(crate) async fn ask(&self, frame: BytesMut, rest: &[Bytes], timeout: Duration) -> Result<Bytes, Lost> {
+    pub(crate) async fn ask(
+        &self,
+        frame: BytesMut,
+        rest: &[Bytes],
+        timeout: Duration,
+    ) -> Result<Bytes, Lost> {
         let (answer, asked) = tokio::sync::oneshot::channel();
         let then = Box::new(move |bytes| {
             // Nobody listens any more: the caller was cancelled.
@@ -233,7 +245,10 @@ impl Wire {
     /// The first request whose time is over, and how long that was.
     fn overdue(&self, now: Instant) -> Option<Duration> {
         let out = self.lock();
-        out.waiting.iter().find(|waiting| now >= waiting.sent + waiting.timeout).map(|waiting| waiting.timeout)
+        out.waiting
+            .iter()
+            .find(|waiting| now >= waiting.sent + waiting.timeout)
+            .map(|waiting| waiting.timeout)
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::wire::messages::MetadataResponse;
 
-
 /// A picture of the cluster; replaced as a whole.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metadata {
@@ -63,7 +62,8 @@ impl Metadata {
                 let Ok(index) = usize::try_from(told.partition_index) else { continue };
                 // Partitions come in any order; a hole would be one without a leader.
                 if index >= partitions.len() && index < (1 << 20) {
-                    partitions.resize(index + 1, Leader { id: -1, epoch: -1, replicas: vec![], in_sync: vec![] });
+                    partitions
+                        .resize(index + 1, Leader { id: -1, epoch: -1, replicas: vec![], in_sync: vec![] });
                 }
                 let new = Leader {
                     id: told.leader_id.0,
@@ -93,7 +93,9 @@ impl Metadata {
 
     /// Whether a topic that somebody wants is not fully there: worth asking again soon.
     pub(crate) fn is_incomplete(&self) -> bool {
-        self.topics.values().any(|topic| topic.error != 0 || topic.partitions.iter().any(|leader| leader.id < 0))
+        self.topics
+            .values()
+            .any(|topic| topic.error != 0 || topic.partitions.iter().any(|leader| leader.id < 0))
     }
 }
 
@@ -106,8 +108,9 @@ mod tests {
     fn told(leader: i32, epoch: i32) -> MetadataResponse {
         let partition =
             MetadataResponsePartition::default().with_leader_id(BrokerId(leader)).with_leader_epoch(epoch);
-        let topic =
-            MetadataResponseTopic::default().with_name(Some(topic_name("t"))).with_partitions(vec![partition]);
+        let topic = MetadataResponseTopic::default()
+            .with_name(Some(topic_name("t")))
+            .with_partitions(vec![partition]);
         MetadataResponse::default().with_topics(vec![topic])
     }
 

@@ -17,12 +17,12 @@ use super::connection::{Connection, Lost, OnAnswer};
 /// The newest version that we speak of an API whose codec knows newer ones.
 fn limit(key: i16) -> i16 {
     match key {
-        0 | 1 | 3 => 12,    // Produce, Fetch: 13 names topics by id; Metadata: 13 only adds an error.
-        2 => 7,             // ListOffsets
-        8 | 9 => 9,         // OffsetCommit, OffsetFetch: 10 names topics by id
-        10 => 3,            // FindCoordinator: 4 asks for several
-        15 | 20 => 5,       // DescribeGroups: 6 has an error for groups that are not there; DeleteTopics: 6 names by id
-        18 => 3,            // ApiVersions
+        0 | 1 | 3 => 12, // Produce, Fetch: 13 names topics by id; Metadata: 13 only adds an error.
+        2 => 7,          // ListOffsets
+        8 | 9 => 9,      // OffsetCommit, OffsetFetch: 10 names topics by id
+        10 => 3,         // FindCoordinator: 4 asks for several
+        15 | 20 => 5, // DescribeGroups: 6 has an error for groups that are not there; DeleteTopics: 6 names by id
+        18 => 3,      // ApiVersions
         _ => i16::MAX,
     }
 }
@@ -114,7 +114,11 @@ impl Link {
     }
 
     /// Asks, and waits for the answer.
-    pub(crate) async fn ask<R: Request>(&self, request: &R, timeout: Duration) -> Result<R::Response, AskError> {
+    pub(crate) async fn ask<R: Request>(
+        &self,
+        request: &R,
+        timeout: Duration,
+    ) -> Result<R::Response, AskError> {
         let version = self.version::<R>()?;
         let frame = self.frame(request, version)?;
         let answer = self.connection.ask(frame, &[], timeout).await?;
@@ -136,7 +140,9 @@ impl Link {
     pub(crate) fn frame<R: Request>(&self, request: &R, version: i16) -> Result<BytesMut, AskError> {
         let mut frame = head::<R>(version, &self.client_id);
         let peer = || self.connection.peer().clone();
-        request.encode(&mut frame, version).map_err(|_| AskError::Unsupported { peer: peer(), key: R::KEY })?;
+        request
+            .encode(&mut frame, version)
+            .map_err(|_| AskError::Unsupported { peer: peer(), key: R::KEY })?;
         seal(&mut frame, 0);
         Ok(frame)
     }

@@ -199,7 +199,10 @@ impl Drop for Last {
 
 /// What became of an attempt to take a record.
 enum Attempt {
-    Taken { outcome: Option<(Arc<Outcome>, u32)>, closed_batch: bool },
+    Taken {
+        outcome: Option<(Arc<Outcome>, u32)>,
+        closed_batch: bool,
+    },
     /// `buffer.memory` is used up.
     Full,
     /// The topic or its partition is not known (yet).
@@ -246,7 +249,11 @@ impl Producer {
         self.append(&record, false).await.map(drop)
     }
 
-    async fn append(&self, record: &Outgoing<'_>, ack: bool) -> Result<Option<(Arc<Outcome>, u32)>, SendError> {
+    async fn append(
+        &self,
+        record: &Outgoing<'_>,
+        ack: bool,
+    ) -> Result<Option<(Arc<Outcome>, u32)>, SendError> {
         let shared = self.shared();
         let timestamp = record.timestamp.unwrap_or_else(now_millis);
         let size = record_size(0, 0, record.key, record.value, record.headers);
@@ -277,7 +284,13 @@ impl Producer {
         }
     }
 
-    fn attempt(&self, record: &Outgoing<'_>, timestamp: i64, size: usize, ack: bool) -> Result<Attempt, SendError> {
+    fn attempt(
+        &self,
+        record: &Outgoing<'_>,
+        timestamp: i64,
+        size: usize,
+        ack: bool,
+    ) -> Result<Attempt, SendError> {
         let shared = self.shared();
         let settings = &shared.settings;
         let mut state = shared.lock();
@@ -315,7 +328,7 @@ impl Producer {
         *used += memory;
         let outcome = queue.count(memory).filter(|_| ack).map(|(outcome, index)| (outcome.clone(), index));
         let mut told = Told::default();
-        if let Some((batch, error)) = broken {
+        if let Some((batch, error)) = broken.map(|broken| *broken) {
             tracing::error!(error = &error as &dyn std::error::Error, "batch cannot be closed");
             state.settle(batch, Err(ProduceError::Refused { code: -1, message: None }), &mut told);
         }
@@ -332,11 +345,20 @@ impl Producer {
         let shared = self.shared();
         let cluster = &shared.cluster;
         let wanted = cluster.want([Arc::from(record.topic)]);
-        let least = record.partition.map_or(1, |partition| usize::try_from(partition).map_or(usize::MAX, |p| p + 1));
+        let least =
+            record.partition.map_or(1, |partition| usize::try_from(partition).map_or(usize::MAX, |p| p + 1));
         let known = cluster
-            .metadata_when(limit, |known| known.topics.get(record.topic).is_some_and(|topic| topic.error == 0 && !topic.partitions.is_empty()))
+            .metadata_when(limit, |known| {
+                known
+                    .topics
+                    .get(record.topic)
+                    .is_some_and(|topic| topic.error == 0 && !topic.partitions.is_empty())
+            })
             .await
-            .ok_or_else(|| SendError::Timeout { topic: record.topic.to_owned(), after: shared.settings.max_block })?;
+            .ok_or_else(|| SendError::Timeout {
+                topic: record.topic.to_owned(),
+                after: shared.settings.max_block,
+            })?;
         let count = known.topics.get(record.topic).map_or(0, |topic| topic.partitions.len());
         if count < least {
             let partition = record.partition.unwrap_or(0);

@@ -69,6 +69,9 @@ pub(crate) struct Queue {
     identity: Option<Identity>,
     /// Of the next batch that is closed.
     sequence: i32,
+    /// The broker knows the identity on this partition. Until then one batch at a time: a broker takes *any* sequence from a
+    /// producer that it does not know, so a second batch could overtake a first that is sent again.
+    confirmed: bool,
     /// A hole in the sequence: start a new epoch.
     anew: bool,
     /// Something is to be sent again: nothing newer before.
@@ -89,6 +92,7 @@ impl Queue {
             idempotent,
             identity: None,
             sequence: 0,
+            confirmed: !idempotent,
             anew: false,
             retrying: false,
             retry_at: None,
@@ -121,10 +125,15 @@ impl Queue {
     }
 
     /// Closes the open batch. One that cannot be closed is returned: its records are lost to their sender.
-    pub(crate) fn close(&mut self, codec: Codec, compressor: &mut Compressor) -> Result<(), (Batch, FinishError)> {
+    pub(crate) fn close(
+        &mut self,
+        codec: Codec,
+        compressor: &mut Compressor,
+    ) -> Result<(), Box<(Batch, FinishError)>> {
         let Some(open) = self.open.take() else { return Ok(()) };
         let records = self.builder.count();
-        let stamp = self.identity.filter(|_| !self.anew).map(|identity| Stamp { identity, sequence: self.sequence });
+        let stamp =
+            self.identity.filter(|_| !self.anew).map(|identity| Stamp { identity, sequence: self.sequence });
         let mut options = BatchOptions { codec, ..BatchOptions::default() };
         if let Some(stamp) = stamp {
             options.producer_id = stamp.identity.producer_id;
@@ -152,7 +161,7 @@ impl Queue {
             }
             Err(error) => {
                 self.builder.clear();
-                Err((batch, error))
+                Err(Box::new((batch, error)))
             }
         }
     }
@@ -175,7 +184,8 @@ impl Queue {
     /// Whether the next batch may leave, as far as order is concerned.
     pub(crate) fn may_send(&self, now: Instant) -> bool {
         let settled = self.in_flight.is_empty();
-        (settled || !(self.retrying || self.anew)) && self.retry_at.is_none_or(|at| at <= now)
+        (settled || (self.confirmed && !self.retrying && !self.anew))
+            && self.retry_at.is_none_or(|at| at <= now)
     }
 
     /// Whether an identity is missing before anything can be sent.
@@ -191,7 +201,7 @@ impl Queue {
     pub(crate) fn identify(&mut self, identity: Identity) {
         if self.needs_identity() && self.identity != Some(identity) && self.in_flight.is_empty() {
             self.identity = Some(identity);
-            (self.anew, self.sequence) = (false, 0);
+            (self.anew, self.sequence, self.confirmed) = (false, 0, false);
             self.stamp_waiting();
         }
     }
@@ -207,7 +217,7 @@ impl Queue {
         if self.anew && self.in_flight.is_empty() {
             let identity = self.identity?;
             self.identity = Some(Identity { epoch: identity.epoch.checked_add(1)?, ..identity });
-            (self.anew, self.sequence) = (false, 0);
+            (self.anew, self.sequence, self.confirmed) = (false, 0, false);
             self.stamp_waiting();
         }
         self.retrying = false;
@@ -249,7 +259,7 @@ impl Queue {
 
     /// It was written.
     pub(crate) fn written(&mut self) {
-        (self.failures, self.retry_at) = (0, None);
+        (self.failures, self.retry_at, self.confirmed) = (0, None, true);
     }
 
     /// It is given up: the sequence has a hole.
@@ -304,6 +314,7 @@ mod tests {
     fn queue() -> Queue {
         let mut queue = Queue::new(1024, true);
         queue.identify(Identity { producer_id: 7, epoch: 0 });
+        queue.confirmed = true;
         queue
     }
 
@@ -352,6 +363,9 @@ mod tests {
         assert!(queue.needs_identity());
         queue.identify(Identity { producer_id: 7, epoch: 3 });
         assert_eq!(send(&mut queue), Some((1, 3, 0)));
+        assert_eq!(send(&mut queue), None, "the broker does not know the identity yet");
+        queue.landed(1).unwrap();
+        queue.written();
         assert_eq!(send(&mut queue), Some((2, 3, 2)));
         close(&mut queue, 3, 1);
         assert_eq!(send(&mut queue), Some((3, 3, 4)));
@@ -388,6 +402,8 @@ mod tests {
         assert_eq!(send(&mut queue), None, "2 is in flight");
         again(&mut queue, 2);
         assert_eq!(send(&mut queue), Some((2, 1, 0)));
+        queue.landed(2).unwrap();
+        queue.written();
         assert_eq!(send(&mut queue), Some((3, 1, 2)));
         close(&mut queue, 4, 1);
         assert_eq!(send(&mut queue), Some((4, 1, 4)));

@@ -150,9 +150,9 @@ impl Shared {
                 continue;
             }
             if !queue.has_waiting()
-                && let Err((batch, _)) = queue.close(self.settings.compression, compressor)
+                && let Err(broken) = queue.close(self.settings.compression, compressor)
             {
-                expired.push(batch);
+                expired.push(broken.0);
             }
             while let Some(batch) = queue.expired(before) {
                 queue.given_up(&batch);
@@ -211,7 +211,8 @@ impl Shared {
                     }
                     tracing::debug!(error, "no producer id yet");
                     failures += 1;
-                    tokio::time::sleep(self.cluster.config.backoff.after(failures, self.cluster.roll())).await;
+                    tokio::time::sleep(self.cluster.config.backoff.after(failures, self.cluster.roll()))
+                        .await;
                 }
             }
         }
@@ -274,12 +275,13 @@ impl Shared {
                     continue;
                 }
                 let due = |since: Instant| hurried || now.duration_since(since) >= self.settings.linger;
-                if !queue.has_waiting() && queue.open_since().is_some_and(due) {
-                    if let Err((batch, error)) = queue.close(self.settings.compression, compressor) {
-                        tracing::error!(error = &error as &dyn std::error::Error, "batch cannot be closed");
-                        broken.push(batch);
-                        continue;
-                    }
+                if !queue.has_waiting()
+                    && queue.open_since().is_some_and(due)
+                    && let Err(failed) = queue.close(self.settings.compression, compressor)
+                {
+                    tracing::error!(error = &failed.1 as &dyn std::error::Error, "batch cannot be closed");
+                    broken.push(failed.0);
+                    continue;
                 }
                 if let Some(batch) = queue.next() {
                     size += batch.bytes.len();
@@ -297,8 +299,17 @@ impl Shared {
     }
 
     /// Sends a request; `false` if the connection turns out to be gone.
-    fn send(self: &Arc<Self>, state: &mut State, node: i32, link: &Arc<Link>, sent: Vec<Sent>, told: &mut Told) -> bool {
-        let framed = link.version::<ProduceRequest>().map(|version| (version, self.frame(state, link, version, &sent)));
+    fn send(
+        self: &Arc<Self>,
+        state: &mut State,
+        node: i32,
+        link: &Arc<Link>,
+        sent: Vec<Sent>,
+        told: &mut Told,
+    ) -> bool {
+        let framed = link
+            .version::<ProduceRequest>()
+            .map(|version| (version, self.frame(state, link, version, &sent)));
         let (version, (frame, parts)) = match framed {
             Ok(framed) => framed,
             Err(error) => {
@@ -338,7 +349,11 @@ impl Shared {
         let mut frame = head::<ProduceRequest>(version, &link.client_id);
         let mut parts: Vec<Bytes> = Vec::with_capacity(sent.len() * 2);
         let mut out = BytesMut::with_capacity(64 + 32 * sent.len());
-        if flexible { out.put_u8(0) } else { out.put_i16(-1) }
+        if flexible {
+            out.put_u8(0)
+        } else {
+            out.put_i16(-1)
+        }
         out.put_i16(self.settings.acks.code());
         out.put_i32(millis(self.cluster.config.request_timeout));
         let mut by_topic: BTreeMap<usize, Vec<Sent>> = BTreeMap::new();
@@ -378,7 +393,14 @@ impl Shared {
     }
 
     /// Takes an answer, in the task that read it; what may leave next does so from here.
-    fn answered(self: &Arc<Self>, node: i32, link: &Link, version: i16, sent: &[Sent], answer: Result<Bytes, Lost>) {
+    fn answered(
+        self: &Arc<Self>,
+        node: i32,
+        link: &Link,
+        version: i16,
+        sent: &[Sent],
+        answer: Result<Bytes, Lost>,
+    ) {
         let answer = answer.map_err(AskError::from);
         let answer = answer.and_then(|bytes| link.read::<ProduceRequest>(bytes, version));
         let (now, mut told) = (Instant::now(), Told::default());
@@ -393,7 +415,10 @@ impl Shared {
                         let name = &state.topics[of.topic].name;
                         let told_of = answer.responses.iter().find(|topic| topic.name.0.as_str() == &**name);
                         let told_of = told_of.and_then(|topic| {
-                            topic.partition_responses.iter().find(|p| usize::try_from(p.index) == Ok(of.partition))
+                            topic
+                                .partition_responses
+                                .iter()
+                                .find(|p| usize::try_from(p.index) == Ok(of.partition))
                         });
                         match told_of {
                             Some(answer) => self.landed(&mut state, *of, answer, now, &mut told),
@@ -429,14 +454,23 @@ impl Shared {
     }
 
     /// The outcome of one batch (KIP-98 for what the sequence errors mean).
-    fn landed(&self, state: &mut State, of: Sent, answer: &PartitionProduceResponse, now: Instant, told: &mut Told) {
+    fn landed(
+        &self,
+        state: &mut State,
+        of: Sent,
+        answer: &PartitionProduceResponse,
+        now: Instant,
+        told: &mut Told,
+    ) {
         let code = ErrorCode(answer.error_code);
         let queue = &mut state.topics[of.topic].queues[of.partition];
         let result = match code {
             ErrorCode::NONE => Ok(answer.base_offset),
             // Written before, when its answer was lost; the broker does not remember where.
             ErrorCode::DUPLICATE_SEQUENCE_NUMBER => Ok(-1),
-            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID if self.settings.idempotence => {
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID
+                if self.settings.idempotence =>
+            {
                 // Behind a batch that is sent again this is to be expected. The oldest was refused for itself: the
                 // broker has lost what it knew of us, and it was not written.
                 if queue.is_oldest(of.order) {
@@ -496,8 +530,8 @@ impl Shared {
             let State { topics, compressor, .. } = &mut *state;
             let mut left = vec![];
             for queue in topics.iter_mut().flat_map(|topic| &mut topic.queues) {
-                if let Err((batch, _)) = queue.close(self.settings.compression, compressor) {
-                    left.push(batch);
+                if let Err(broken) = queue.close(self.settings.compression, compressor) {
+                    left.push(broken.0);
                 }
                 left.extend(queue.abandon());
             }
@@ -537,7 +571,8 @@ impl State {
         self.metadata = metadata.version;
         for topic in &mut self.topics {
             for (partition, queue) in topic.queues.iter_mut().enumerate() {
-                let leader = Partition::try_from(partition).ok().and_then(|p| metadata.leader(&topic.name, p));
+                let leader =
+                    Partition::try_from(partition).ok().and_then(|p| metadata.leader(&topic.name, p));
                 let id = leader.map_or(-1, |leader| leader.id);
                 if id != queue.leader {
                     (queue.leader, queue.retry_at) = (id, None);
@@ -585,7 +620,9 @@ impl State {
             if let Some(retry) = queue.retry_at.filter(|retry| *retry > now) {
                 at = at.min(retry);
             }
-            if let Some(expires) = queue.oldest().and_then(|oldest| oldest.checked_add(settings.delivery_timeout)) {
+            if let Some(expires) =
+                queue.oldest().and_then(|oldest| oldest.checked_add(settings.delivery_timeout))
+            {
                 at = at.min(expires);
             }
         }

@@ -11,7 +11,7 @@ async fn topics_are_made_described_grown_and_deleted() {
     let admin = server.client().admin();
     let topic = unique("topic");
     let new = NewTopic::new(&topic, 2).config("retention.ms", "3600000");
-    let results = admin.create_topics(&[new.clone()]).await.unwrap();
+    let results = admin.create_topics(std::slice::from_ref(&new)).await.unwrap();
     assert!(matches!(&results[..], [(name, Ok(()))] if *name == topic));
     let results = admin.create_topics(&[new]).await.unwrap();
     assert!(matches!(&results[0].1, Err(AdminError::Refused { code: 36, .. })), "{results:?}");
@@ -53,8 +53,13 @@ async fn groups_and_their_offsets_are_described_changed_and_deleted() {
     let topic = server.topic(&client, 2).await;
     let group = unique("group");
     produce(&client, &topic, 0, &["a", "b"]).await;
-    let mut consumer =
-        client.consumer().group(&group).assignors(["range"]).offset_reset(OffsetReset::Earliest).build().unwrap();
+    let mut consumer = client
+        .consumer()
+        .group(&group)
+        .assignors(["range"])
+        .offset_reset(OffsetReset::Earliest)
+        .build()
+        .unwrap();
     consumer.subscribe([&*topic]).unwrap();
     let ConsumerEvent::Assigned { .. } = event(&mut consumer).await else { panic!() };
     soon("commit", consumer.commit([(tp(&topic, 0), 1)])).await.unwrap();

@@ -27,7 +27,8 @@ async fn every_codec_is_read_as_it_was_written() {
     for codec in Compression::ALL {
         let topic = server.topic(&client, 1).await;
         let producer = client.producer().compression(codec).linger(Duration::from_millis(20)).build();
-        let headers: &[(&str, Option<&[u8]>)] = &[("source", Some(b"it")), ("nothing", None), ("source", Some(b""))];
+        let headers: &[(&str, Option<&[u8]>)] =
+            &[("source", Some(b"it")), ("nothing", None), ("source", Some(b""))];
         let mut acks = vec![];
         for number in 0..1000_i64 {
             let (key, value) = (format!("key-{number}"), format!("value-{number}-").repeat(10));
@@ -75,8 +76,10 @@ async fn a_key_has_one_partition_and_order_is_kept() {
     consumer.assign((0..4).map(|partition| (tp(&topic, partition), None))).unwrap();
     let records = read(&mut consumer, 2000).await;
     for key in 0..10 {
-        let of_key: Vec<_> =
-            records.iter().filter(|record| record.key.as_deref() == Some(format!("key-{key}").as_bytes())).collect();
+        let of_key: Vec<_> = records
+            .iter()
+            .filter(|record| record.key.as_deref() == Some(format!("key-{key}").as_bytes()))
+            .collect();
         assert!(of_key.iter().all(|record| record.partition == of_key[0].partition));
         let numbers: Vec<u32> = of_key
             .iter()

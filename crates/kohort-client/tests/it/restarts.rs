@@ -75,7 +75,8 @@ async fn a_client_may_be_made_before_its_broker() {
     let client = server.client();
     let topic = server.topic(&client, 1).await;
     let late = server.client();
-    let mut consumer = late.consumer().group(unique("group")).offset_reset(OffsetReset::Earliest).build().unwrap();
+    let mut consumer =
+        late.consumer().group(unique("group")).offset_reset(OffsetReset::Earliest).build().unwrap();
     let producer = late.producer().build();
     server
         .restart(async {

@@ -97,7 +97,12 @@ pub(crate) async fn produce(client: &Client, topic: &str, partition: i32, values
     offsets
 }
 
-pub(crate) async fn produce_with(producer: &Producer, topic: &str, partition: i32, values: &[&str]) -> Vec<i64> {
+pub(crate) async fn produce_with(
+    producer: &Producer,
+    topic: &str,
+    partition: i32,
+    values: &[&str],
+) -> Vec<i64> {
     let mut acks = vec![];
     for value in values {
         let record = Outgoing::to(topic).partition(partition).value(value.as_bytes());
