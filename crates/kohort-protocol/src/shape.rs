@@ -40,6 +40,9 @@ enum Kind {
 
 use Kind::{Array, Bytes, Fixed, Text};
 
+/// Compact texts could be longer than classic ones; Kafka refuses them, and what is kept in classic records (group
+/// ids, member ids) has no room for them.
+const TEXT_MAX: usize = 0x7fff;
 /// No last version.
 const ALL: i16 = i16::MAX;
 /// Never flexible.
@@ -51,6 +54,14 @@ pub enum ShapeError {
     /// It ends before its fields do, or a length points beyond its end.
     #[error("the body ends before the fields of `{api}` version {version} do")]
     Short {
+        /// Kafka's name of the API.
+        api: &'static str,
+        /// The version asked for.
+        version: i16,
+    },
+    /// A text longer than any Kafka reads or can store.
+    #[error("a text in the body of `{api}` version {version} is longer than {TEXT_MAX} bytes")]
+    LongText {
         /// Kafka's name of the API.
         api: &'static str,
         /// The version asked for.
@@ -92,6 +103,7 @@ impl Shape {
         let mut walk = Walk { left: body, version, flexible: self.is_flexible(version) };
         walk.fields(self.fields, true).map_err(|e| match e {
             Bad::Short => ShapeError::Short { api: self.name, version },
+            Bad::Long => ShapeError::LongText { api: self.name, version },
             Bad::Negative => ShapeError::NegativeLength { api: self.name, version },
         })
     }
@@ -99,6 +111,7 @@ impl Shape {
 
 enum Bad {
     Short,
+    Long,
     Negative,
 }
 
@@ -151,6 +164,9 @@ impl Walk<'_> {
                 Text => {
                     let n = self.length(2)?;
                     self.skip(n)?;
+                    if n > TEXT_MAX {
+                        return Err(Bad::Long);
+                    }
                 }
                 Bytes => {
                     let n = self.length(4)?;
@@ -226,6 +242,24 @@ mod tests {
         );
         assert_eq!(metadata.check(1, &(-1i32).to_be_bytes()), Ok(()), "null is all topics");
         assert!(metadata.check(9, &[0xff, 0xff, 0xff, 0xff, 0x0f]).is_err());
+    }
+
+    #[test]
+    fn a_compact_text_is_no_longer_than_a_classic_one() {
+        let heartbeat = Shape::of(12).unwrap();
+        let body = |n: u16| {
+            let length = u32::from(n) + 1;
+            let mut body =
+                vec![(length & 0x7f | 0x80) as u8, (length >> 7 & 0x7f | 0x80) as u8, (length >> 14) as u8];
+            body.resize(3 + usize::from(n), b'g');
+            body.extend([0, 0, 0, 0, 1, 0, 0]);
+            body
+        };
+        assert_eq!(heartbeat.check(4, &body(0x7fff)), Ok(()));
+        assert_eq!(
+            heartbeat.check(4, &body(0x8000)),
+            Err(ShapeError::LongText { api: "Heartbeat", version: 4 })
+        );
     }
 
     #[test]

@@ -15,6 +15,9 @@ use super::{answered, ask, owned};
 use crate::api::{Call, Outcome, text};
 use crate::connection::HangUp;
 
+/// A member id is a client or instance id, a dash, and a UUID.
+const STEM_MAX: usize = 0x7fff - 37;
+
 fn span(ms: i32) -> Duration {
     // A negative timeout is over before it begins; whether that may be is the core's to say.
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
@@ -36,7 +39,13 @@ pub(super) async fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
         protocols: request.protocols.iter().map(|p| (p.name.to_string(), p.metadata.to_vec())).collect(),
         reason: owned(request.reason.as_ref()),
     };
-    let outcome = answered!(ask(&call, Request::Join(joined)).await, Join);
+    // The member id to be made of it has to fit into a record's text; Kafka fails inside here.
+    let stem = joined.group_instance_id.as_deref().unwrap_or(&call.header.client_id);
+    let outcome = if stem.len() > STEM_MAX {
+        Err(ErrorCode::UnknownServerError.code())
+    } else {
+        answered!(ask(&call, Request::Join(joined)).await, Join)
+    };
     let answer = match outcome {
         Ok(response) => translate(version, response),
         Err(code) => wire::JoinGroupResponse::default()
