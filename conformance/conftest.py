@@ -15,7 +15,7 @@ from data import make_topic
 from wire import Conn
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SETTINGS = ["group.initial.rebalance.delay.ms=0", "group.min.session.timeout.ms=100", "group.max.size=5"]
+SETTINGS = ["log.cleaner.backoff.ms=300", "group.initial.rebalance.delay.ms=0", "group.min.session.timeout.ms=100", "group.max.size=5"]
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ use crate::api::fetch::Sessions;
 use crate::catalog::{Catalog, CatalogError};
 use crate::connection::{self, Peer};
 use crate::groups::Groups;
+use crate::housekeeping;
 use crate::log::{CleanupPolicy, LogConfig, ReadBuffers, RecentBudget};
 use crate::producer_ids::ProducerIds;
 use crate::settings::{Setting, Settings, TOPIC};
@@ -163,7 +164,8 @@ impl Broker {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(Arc::clone(&shared), listener, stopped.clone()));
-        tasks.spawn(housekeeping(Arc::clone(&shared), stopped.clone()));
+        tasks.spawn(housekeeping::tidy(Arc::clone(&shared), stopped.clone()));
+        tasks.spawn(housekeeping::compact(Arc::clone(&shared), stopped.clone()));
         tasks.spawn(crate::groups::timers(Arc::clone(&shared), stopped));
         Ok(Self { shared, address, stop, tasks, _lock: lock })
     }
@@ -335,36 +337,4 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, mut stopped: watch::
     // The listener closes with this task; connections end in the middle of nothing: what is being handled is handled.
     connections.abort_all();
     while connections.join_next().await.is_some() {}
-}
-
-/// Retention, compaction and timed flushes.
-async fn housekeeping(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
-    let every = shared.settings.millis("log.retention.check.interval.ms").max(Duration::from_millis(100));
-    let mut next = tokio::time::Instant::now() + every;
-    loop {
-        let flush = Duration::from_secs(1);
-        tokio::select! {
-            _ = stopped.changed() => return,
-            () = tokio::time::sleep(flush.min(every)) => {}
-        }
-        let retention = tokio::time::Instant::now() >= next;
-        if retention {
-            next = tokio::time::Instant::now() + every;
-        }
-        let shared = Arc::clone(&shared);
-        // Files are deleted and rewritten here: not on a thread that answers requests.
-        let _ = tokio::task::spawn_blocking(move || clean(&shared, retention)).await;
-    }
-}
-
-fn clean(shared: &Shared, retention: bool) {
-    let now = shared.now_ms();
-    for topic in shared.catalog.all() {
-        for partition in &topic.partitions {
-            let kept = if retention { partition.with(|log| log.retention(now)) } else { None };
-            if let Err(e) = partition.flush(now).and(kept.transpose()) {
-                tracing::error!("cannot tidy the log of `{}-{}`: {e}", topic.name, partition.index());
-            }
-        }
-    }
 }

@@ -26,6 +26,7 @@ mod broker;
 mod catalog;
 mod connection;
 pub mod groups;
+mod housekeeping;
 pub mod log;
 mod partition;
 mod producer_ids;

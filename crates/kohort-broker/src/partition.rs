@@ -9,7 +9,7 @@ use kohort_protocol::ErrorCode;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::log::{AppendError, AppendInfo, AppendOptions, Log, LogConfig, OpenError};
+use crate::log::{AppendError, AppendInfo, AppendOptions, CompactionStats, Log, LogConfig, OpenError};
 
 /// The leader epoch of every partition: one node, which leads from the beginning.
 pub(crate) const LEADER_EPOCH: i32 = 0;
@@ -106,6 +106,13 @@ impl Partition {
         let Some(flush) = self.with(|log| log.flush_due(now_ms)).flatten() else { return Ok(()) };
         flush.run()?;
         self.with(|log| log.flushed(&flush, now_ms)).unwrap_or(Ok(()))
+    }
+
+    /// Compacts if it is due; reads and writes without the lock, which is held only to plan and to put in place.
+    pub(crate) fn compact(&self, now_ms: i64) -> io::Result<Option<CompactionStats>> {
+        let Some(due) = self.with(|log| log.compaction_due(now_ms)).flatten() else { return Ok(None) };
+        let compacted = due.run()?;
+        self.with(|log| log.compacted(compacted)).transpose()
     }
 
     /// Its topic is deleted: its files go, and who waits learns it now. A reader that has a slice finishes.

@@ -90,6 +90,7 @@ pub static BROKER: &[Setting] = &[
     s("group.min.session.timeout.ms", Kind::Int(1, I32), "6000"),
     s("kohort.lost.connection.grace.ms", Kind::Int(0, I32), "500"),
     s("kohort.park.heartbeats", Kind::Bool, "true"),
+    s("log.cleaner.backoff.ms", Kind::Int(0, i64::MAX), "15000"),
     s("log.cleaner.delete.retention.ms", Kind::Int(0, i64::MAX), "86400000"),
     s("log.cleaner.max.compaction.lag.ms", Kind::Int(1, i64::MAX), "9223372036854775807"),
     s("log.cleaner.min.cleanable.ratio", Kind::Double, "0.5"),

@@ -10,10 +10,10 @@ use kohort_group::Time;
 use kohort_group::coordinator::{GroupMetadata, MemberMetadata, OffsetAndMetadata, Record, TopicId};
 use kohort_group::messages::TopicPartition;
 
-/// The partition that keeps a group: Java's `String.hashCode`, its sign bit dropped.
+/// The partition that keeps a group: the absolute value of Java's `String.hashCode` (`Utils.abs`: that of the smallest is 0).
 pub(super) fn partition_of(group_id: &str, partitions: usize) -> usize {
     let hash = group_id.encode_utf16().fold(0i32, |h, c| h.wrapping_mul(31).wrapping_add(i32::from(c)));
-    usize::try_from(hash & i32::MAX).unwrap_or(0) % partitions.max(1)
+    usize::try_from(hash.checked_abs().unwrap_or(0)).unwrap_or(0) % partitions.max(1)
 }
 
 /// Key and value; no value is a tombstone.
@@ -268,6 +268,10 @@ mod tests {
         assert_eq!(partition_of("", 50), 0);
         assert_eq!(partition_of("a", 50), 97 % 50);
         assert_eq!(partition_of("polygenelubricants", 50), 0, "its hash is the smallest integer");
+        // As Apache Kafka 4.3.1 placed them; the hash of the first two is negative.
+        for (group, partition) in [("g-f84ea2ff1e", 18), ("g-5ab3652c84", 1), ("g-5147bf5e2a", 22)] {
+            assert_eq!(partition_of(group, 50), partition);
+        }
     }
 
     #[test]

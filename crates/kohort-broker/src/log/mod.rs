@@ -8,7 +8,7 @@
 //! - [`Log::read`] under the lock only *finds*; [`Slice::load`] fetches outside it, from memory where it can
 //!   ([`Slice::in_memory`]: it will not block), else with one read of the file into a buffer of the [`ReadBuffers`].
 //! - [`Log::set_hook`]: called with the new end after every append, under the lock: wake waiting fetches from there.
-//! - Every so often, per log: [`Log::retention`], then [`Log::flush_due`] and, outside the lock, [`Flush::run`], then
+//! - Every so often, per log: [`Log::rest`], [`Log::retention`], then [`Log::flush_due`] and, outside the lock, [`Flush::run`], then
 //!   [`Log::flushed`]. For a compacted log also [`Log::compaction_due`], outside the lock [`Compaction::run`], then
 //!   [`Log::compacted`].
 //!

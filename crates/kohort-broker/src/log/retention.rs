@@ -29,13 +29,17 @@ pub enum DeleteRecordsError {
 }
 
 impl Log {
-    /// Applies `retention.ms`, `retention.bytes` and earlier [`Log::delete_records_before`]; forgets producers that expired and
-    /// memory that nobody needs. To be called now and then (`log.retention.check.interval.ms`). Returns how many
-    /// segments went.
-    pub fn retention(&mut self, now_ms: i64) -> io::Result<usize> {
+    /// Forgets producers that expired, and gives back memory and file handles that nobody used lately. Cheap.
+    pub fn rest(&mut self, now_ms: i64) {
         self.producers.expire(now_ms, self.config.producer_id_expiration_ms);
         self.recent.trim(now_ms);
         self.sealed.iter().for_each(|sealed| sealed.close_if_idle());
+    }
+
+    /// Applies `retention.ms`, `retention.bytes` and earlier [`Log::delete_records_before`]. To be called now and then
+    /// (`log.retention.check.interval.ms`). Returns how many segments went.
+    pub fn retention(&mut self, now_ms: i64) -> io::Result<usize> {
+        self.rest(now_ms);
         let mut gone = self.delete_oldest(|log, oldest| oldest.next_offset <= log.start_offset)?;
         if !self.config.cleanup.delete {
             return Ok(gone);
