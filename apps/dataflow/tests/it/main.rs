@@ -3,3 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is the failure")]
 
 mod api;
+mod road;
+mod world;

@@ -1,0 +1,96 @@
+//! What the service counts, as metrics that anybody may read.
+
+use std::time::Instant;
+
+use kohort_service::metrics::{Counter, Gauge, Registry};
+use market_data::{Counts, Rejection};
+
+/// The numbers of one topic of one group.
+#[derive(Debug, Clone)]
+pub(crate) struct Counters {
+    pub(crate) messages: Counter,
+    pub(crate) bytes: Counter,
+    pub(crate) trades: Counter,
+    liquidity: Counter,
+    no_price: Counter,
+    rejected: Counter,
+    undecodable: Counter,
+    pub(crate) flushes: Counter,
+    pub(crate) fenced: Counter,
+    pub(crate) candles: Counter,
+    /// Microseconds, because a counter is whole.
+    pub(crate) flush_us: Counter,
+    pub(crate) last_trade_at: Gauge,
+}
+
+impl Counters {
+    pub(crate) fn new(registry: &Registry, group: &str, topic: &str) -> Counters {
+        let labels = [("group", group), ("topic", topic)];
+        let counter = |name, help| registry.counter(name, help, &labels);
+        Counters {
+            messages: counter("dataflow_messages_total", "Records read"),
+            bytes: counter("dataflow_bytes_total", "Bytes of the values of records read"),
+            trades: counter("dataflow_trades_total", "Trades that are in candles"),
+            liquidity: counter("dataflow_liquidity_total", "add_position and remove_position: in no candle"),
+            no_price: counter(
+                "dataflow_no_price_total",
+                "Trades without a price or with price 0: in no candle",
+            ),
+            rejected: counter("dataflow_rejected_total", "Elements of messages that could not be understood"),
+            undecodable: counter("dataflow_undecodable_total", "Records that are no array of trades"),
+            flushes: counter("dataflow_flushes_total", "Transactions written"),
+            fenced: counter(
+                "dataflow_fenced_total",
+                "Transactions refused because another member owns a partition",
+            ),
+            candles: counter("dataflow_candles_written_total", "Candles written, each time they are"),
+            flush_us: counter("dataflow_flush_microseconds_total", "Time spent in transactions"),
+            last_trade_at: registry.gauge(
+                "dataflow_last_trade_at",
+                "Time of the newest trade, unix seconds",
+                &labels,
+            ),
+        }
+    }
+
+    /// Counts what became of a message.
+    pub(crate) fn message(&self, bytes: usize, counts: &Counts) {
+        self.messages.add(1);
+        self.bytes.add(bytes as u64);
+        self.trades.add(counts.trades);
+        // Rare, so not worth an atomic addition each time.
+        for (counter, n) in [
+            (&self.liquidity, counts.liquidity),
+            (&self.no_price, counts.no_price),
+            (&self.rejected, counts.rejected),
+        ] {
+            if n > 0 {
+                counter.add(n);
+            }
+        }
+    }
+
+    /// Counts a record that is no array of trades.
+    pub(crate) fn undecodable(&self, bytes: usize) {
+        self.messages.add(1);
+        self.bytes.add(bytes as u64);
+        self.undecodable.add(1);
+    }
+
+    /// Counts a transaction that began at `since`.
+    pub(crate) fn flushed(&self, since: Instant, candles: usize) {
+        self.flushes.add(1);
+        self.candles.add(candles as u64);
+        self.flush_us.add(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
+    }
+}
+
+/// Says why a part of a message is in the dead letters, and what became of the rest.
+pub(crate) fn partly_rejected(counts: &Counts, index: u32, why: Rejection) -> String {
+    format!(
+        "{} of {} elements could not be understood, the first is element {index}: {why}; the other {} were handled",
+        counts.rejected,
+        counts.elements,
+        counts.elements - counts.rejected,
+    )
+}

@@ -1,0 +1,130 @@
+//! A member's way into the store: claims, and flushes with their positions.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use kohort_client::TopicPartition;
+use kohort_runtime::{Claim, FlushBatch, Flushed, Sink};
+use market_data::Deltas;
+use market_store::{Advance, CandleStore, Flush, FlushError, StoreError};
+use thiserror::Error;
+
+use crate::counters::Counters;
+use crate::hub::Hub;
+use crate::lane::LaneDeltas;
+
+/// The store that all members of the process write, one at a time.
+pub(crate) type SharedStore = Arc<Mutex<Box<dyn CandleStore>>>;
+
+/// A member's sink.
+pub(crate) struct StoreSink {
+    store: SharedStore,
+    hub: Hub,
+    group: String,
+    counters: Counters,
+}
+
+/// Why the store was not reached.
+#[derive(Debug, Error)]
+pub(crate) enum SinkError {
+    /// It said so.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Our own mistake: the thread that asked it panicked.
+    #[error("the store's thread ended")]
+    Thread(#[source] tokio::task::JoinError),
+}
+
+impl StoreSink {
+    pub(crate) fn new(store: SharedStore, hub: Hub, group: String, counters: Counters) -> StoreSink {
+        StoreSink { store, hub, group, counters }
+    }
+}
+
+/// Runs on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, SinkError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => Ok(result?),
+        Err(error) => Err(SinkError::Thread(error)),
+    }
+}
+
+fn stored(partition: &TopicPartition) -> market_store::TopicPartition {
+    market_store::TopicPartition::new(partition.topic.to_string(), partition.partition)
+}
+
+impl Sink for StoreSink {
+    type Delta = LaneDeltas;
+    type Error = SinkError;
+
+    async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Claim>, SinkError> {
+        let (store, group) = (Arc::clone(&self.store), self.group.clone());
+        let wanted: Vec<_> = partitions.iter().map(stored).collect();
+        let claims =
+            blocking(move || store.lock().unwrap_or_else(PoisonError::into_inner).claim(&group, &wanted));
+        let claim = |(partition, claim): (&TopicPartition, market_store::Claim)| Claim {
+            partition: partition.clone(),
+            epoch: claim.epoch,
+            position: claim.position,
+        };
+        Ok(partitions.iter().zip(claims.await?).map(claim).collect())
+    }
+
+    async fn flush(&mut self, batch: Arc<FlushBatch<LaneDeltas>>) -> Result<Flushed, SinkError> {
+        let (store, hub) = (Arc::clone(&self.store), self.hub.clone());
+        let (group, counters) = (self.group.clone(), self.counters.clone());
+        blocking(move || flush(&store, &hub, &group, &counters, &batch)).await
+    }
+}
+
+fn flush(
+    store: &SharedStore,
+    hub: &Hub,
+    group: &str,
+    counters: &Counters,
+    batch: &FlushBatch<LaneDeltas>,
+) -> Result<Flushed, StoreError> {
+    let advance = |progress: &kohort_runtime::Progress| Advance {
+        partition: stored(&progress.partition),
+        epoch: progress.epoch,
+        from: progress.from,
+        to: progress.to,
+    };
+    let advances: Vec<Advance> = batch.progress.iter().map(advance).collect();
+    let parts = batch.deltas.iter().flat_map(|lane| lane.deltas.iter().cloned());
+    let mut deltas = Deltas::merge(parts.collect());
+    deltas.roll_up();
+    let since = Instant::now();
+    let now =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed());
+    // Held until the hub knows, so that it hears of commits in their order.
+    let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+    match store.flush(&Flush { group, advances: &advances, deltas: &deltas, now }) {
+        Ok(flushed) => {
+            counters.flushed(since, flushed.candles.len());
+            let newest = deltas
+                .candles
+                .iter()
+                .filter_map(|d| d.candle.prices())
+                .map(|p| p.close_order.block_time)
+                .max();
+            if let Some(newest) = newest {
+                counters.last_trade_at.set(newest.max(counters.last_trade_at.value()));
+            }
+            batch.deltas.iter().for_each(|lane| lane.stored.store(true, Ordering::Relaxed));
+            if let Some(lane) = batch.deltas.first() {
+                hub.flushed(lane.member, lane.flush, Arc::new(deltas), flushed.candles);
+            }
+            Ok(Flushed::Done)
+        }
+        Err(error @ FlushError::Fenced { .. }) => {
+            counters.fenced.add(1);
+            tracing::warn!("group `{group}`: {error}");
+            Ok(Flushed::Fenced)
+        }
+        Err(FlushError::Store(error)) => Err(error),
+    }
+}
