@@ -10,12 +10,15 @@ use clap::{Parser, Subcommand};
 use kohort_service::Complaint;
 
 mod broker;
+mod dataflow;
 mod feed;
 mod groups;
+mod http;
 mod output;
 mod progress;
 mod replay;
 mod topics;
+mod verify;
 
 /// What a command that ran to its end says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +54,9 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     Broker(broker::Args),
+    Dataflow(dataflow::Args),
     Replay(replay::Args),
+    Verify(verify::Args),
     Topics(topics::Args),
     Groups(groups::Args),
 }
@@ -76,7 +81,9 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Broker(args) => broker::run(args).await,
+        Command::Dataflow(args) => dataflow::run(args).await,
         Command::Replay(args) => replay::run(args).await,
+        Command::Verify(args) => verify::run(args).await,
         Command::Topics(args) => topics::run(args).await,
         Command::Groups(args) => groups::run(args).await,
     }
