@@ -22,6 +22,9 @@ use crate::partition::Partition;
 /// The topic of committed offsets and groups.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
+/// So much of a topic's name is in the names of its folders. Names are ASCII.
+const FOLDER_NAME_BYTES: usize = 180;
+
 /// One topic.
 #[derive(Debug)]
 pub(crate) struct Topic {
@@ -40,6 +43,12 @@ impl Topic {
     #[must_use]
     pub(crate) fn partition(&self, index: i32) -> Option<&Arc<Partition>> {
         self.partitions.get(usize::try_from(index).ok()?)
+    }
+
+    /// What was set for it as `min.insync.replicas`; the broker's own setting is 1.
+    #[must_use]
+    pub(crate) fn min_insync_replicas(&self) -> i32 {
+        self.configs.get("min.insync.replicas").and_then(|n| n.parse().ok()).unwrap_or(1)
     }
 
     /// Whether it is the broker's own.
@@ -193,7 +202,9 @@ impl Catalog {
     }
 
     fn partition_folder(&self, name: &str, id: Uuid, partition: i32) -> PathBuf {
-        self.logs().join(format!("{name}-{partition}.{}", &id.simple().to_string()[..8]))
+        // File systems take 255 bytes; a name may have 249, and a log that is being deleted puts more around it.
+        let shown = &name[..name.len().min(FOLDER_NAME_BYTES)];
+        self.logs().join(format!("{shown}-{partition}.{}", &id.simple().to_string()[..16]))
     }
 
     fn open_topic(&self, entry: Entry, kept: &[Arc<Partition>]) -> Result<Topic, CatalogError> {
@@ -218,7 +229,8 @@ impl Catalog {
             .collect();
         for found in fs::read_dir(&logs).map_err(io_error("read the folder", &logs))? {
             let path = found.map_err(io_error("read the folder", &logs))?.path();
-            if !owned.contains(&path) {
+            // A file is not ours: only folders are ever made here.
+            if path.is_dir() && !owned.contains(&path) {
                 fs::remove_dir_all(&path).map_err(io_error("remove the left-over folder", &path))?;
             }
         }

@@ -5,12 +5,16 @@
 //! request arrived behind a parked heartbeat, and that a connection is gone.
 
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use kohort_protocol::frame::{self, RequestError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
 
 use crate::api::{self, Call, Outcome};
 use crate::broker::Shared;
@@ -18,12 +22,17 @@ use kohort_group::coordinator::ConnectionId;
 
 /// The reading buffer starts with this, and grows to the frame at hand.
 const READ_BYTES: usize = 64 << 10;
+/// Room for so much of an announced frame is made at once; the rest as the bytes come. Pages that nothing was read into cost nothing.
+const RESERVED_BYTES: usize = 2 << 20;
 /// An answer's buffer larger than this is given back after its use.
 const KEPT_ANSWER_BYTES: usize = 8 << 20;
 /// Pieces of an answer that one system call writes.
 const PIECES_AT_ONCE: usize = 32;
 /// While a request is handled, so much of what follows it is read ahead.
 const READ_AHEAD_BYTES: usize = 1 << 20;
+
+/// Longer than any connection lives.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 
 /// What every request of a connection shares.
 #[derive(Debug)]
@@ -51,8 +60,20 @@ pub(crate) enum HangUp {
 /// Serves a connection until one side ends it.
 pub(crate) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: Peer) {
     let connection = peer.connection;
-    let outcome =
-        Serving { shared: &shared, socket, peer, input: BytesMut::with_capacity(READ_BYTES) }.run().await;
+    let idle_max = match shared.settings.int("connections.max.idle.ms") {
+        -1 => NEVER,
+        _ => shared.settings.millis("connections.max.idle.ms").min(NEVER),
+    };
+    let serving = Serving {
+        shared: &shared,
+        socket,
+        peer,
+        input: BytesMut::with_capacity(READ_BYTES),
+        idle_max,
+        used: Instant::now(),
+        idle: Box::pin(tokio::time::sleep(idle_max)),
+    };
+    let outcome = serving.run().await;
     if let Err(e) = outcome {
         tracing::debug!("connection {} ended: {e}", connection.0);
     }
@@ -64,6 +85,10 @@ struct Serving<'a> {
     socket: TcpStream,
     peer: Peer,
     input: BytesMut,
+    /// `connections.max.idle.ms`, and when something last came.
+    idle_max: Duration,
+    used: Instant,
+    idle: Pin<Box<Sleep>>,
 }
 
 impl Serving<'_> {
@@ -106,16 +131,29 @@ impl Serving<'_> {
         loop {
             if let Some(n) = self.frame_length()? {
                 if self.input.len() >= 4 + n {
+                    self.used = Instant::now();
                     self.input.advance(4);
                     return Ok(Some(self.input.split_to(n).freeze()));
                 }
                 // Room for what is announced, but not before it comes: a length alone costs nobody memory.
                 let missing = 4 + n - self.input.len();
-                self.input.reserve(missing.min(self.input.len().max(READ_BYTES)));
+                self.input.reserve(missing.min(self.input.len().max(RESERVED_BYTES)));
             } else {
                 self.input.reserve(READ_BYTES);
             }
-            if self.socket.read_buf(&mut self.input).await? == 0 {
+            let read = tokio::select! {
+                biased;
+                n = self.socket.read_buf(&mut self.input) => n?,
+                // The timer is not moved with every frame: it looks at the clock when it rings.
+                () = self.idle.as_mut() => match self.used + self.idle_max {
+                    until if until > Instant::now() => {
+                        self.idle.as_mut().reset(until);
+                        continue;
+                    }
+                    _ => 0,
+                },
+            };
+            if read == 0 {
                 return Ok(None);
             }
         }
@@ -161,6 +199,11 @@ impl Serving<'_> {
         };
         let call = Call { shared: self.shared, header, peer: &self.peer, body: frame, out };
         let mut handling = std::pin::pin!(api::handle(call));
+        // Most requests are answered at once: they need no watch over the socket.
+        let at_once = std::future::poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await;
+        if let Poll::Ready(outcome) = at_once {
+            return outcome.map(Some);
+        }
         let mut told = false;
         loop {
             let waiting = self.has_frame();

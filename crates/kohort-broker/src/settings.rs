@@ -105,7 +105,10 @@ pub static BROKER: &[Setting] = &[
     s("log.message.timestamp.type", Kind::Choice(TIMESTAMPS), "CreateTime"),
     s("log.retention.bytes", Kind::Int(-1, i64::MAX), "-1"),
     s("log.retention.check.interval.ms", Kind::Int(1, i64::MAX), "300000"),
+    s("log.retention.hours", Kind::Int(-1, I32), "168"),
+    s("log.retention.minutes", Kind::Int(-1, I32), "10080"),
     s("log.retention.ms", Kind::Int(-1, i64::MAX), "604800000"),
+    s("log.roll.hours", Kind::Int(1, I32), "168"),
     s("log.roll.ms", Kind::Int(1, i64::MAX), "604800000"),
     s("log.segment.bytes", Kind::Int(1_048_576, I32), "1073741824"),
     s("max.incremental.fetch.session.cache.slots", Kind::Int(0, I32), "1000"),
@@ -211,7 +214,15 @@ impl Setting {
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     set: BTreeMap<&'static str, String>,
+    /// What follows from a setting in another unit: `log.retention.hours` gives `log.retention.ms` its value.
+    derived: BTreeMap<&'static str, String>,
 }
+
+/// The same setting in coarser units, and how many milliseconds a unit has. The finest that is set counts, as in Kafka.
+static UNITS: &[(&str, &[(&str, i64)])] = &[
+    ("log.retention.ms", &[("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000)]),
+    ("log.roll.ms", &[("log.roll.hours", 3_600_000)]),
+];
 
 impl Settings {
     /// Takes `KEY=VALUE`.
@@ -230,13 +241,21 @@ impl Settings {
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         let setting = Setting::find(BROKER, name)?;
         self.set.insert(setting.name, setting.check(value)?);
+        for (finest, coarser) in UNITS {
+            let given = coarser.iter().find_map(|(name, unit)| Some((self.set.get(name)?, unit)));
+            if let Some((value, unit)) = given {
+                let count: i64 = value.parse().unwrap_or(-1);
+                self.derived
+                    .insert(finest, if count < 0 { count } else { count.saturating_mul(*unit) }.to_string());
+            }
+        }
         Ok(())
     }
 
     /// Whether it was set, and is not the default.
     #[must_use]
     pub fn is_set(&self, name: &str) -> bool {
-        self.set.contains_key(name)
+        self.set.contains_key(name) || self.derived.contains_key(name)
     }
 
     /// The value in force.
@@ -245,7 +264,7 @@ impl Settings {
     /// When no setting has that name: our own mistake.
     #[must_use]
     pub fn text(&self, name: &str) -> &str {
-        match self.set.get(name) {
+        match self.set.get(name).or_else(|| self.derived.get(name)) {
             Some(value) => value,
             None => BROKER
                 .iter()
@@ -333,6 +352,16 @@ mod tests {
     fn a_misspelt_name_is_refused_with_a_hint() {
         let e = Settings::default().set_pair("num.partition=3").unwrap_err();
         assert_eq!(e.to_string(), "unknown setting `num.partition`; did you mean `num.partitions`?");
+    }
+
+    #[test]
+    fn the_finest_unit_that_is_set_counts() {
+        let mut settings = Settings::default();
+        settings.set_pair("log.retention.hours=2").unwrap();
+        assert_eq!(settings.int("log.retention.ms"), 7_200_000);
+        settings.set_pair("log.retention.ms=5").unwrap();
+        settings.set_pair("log.retention.minutes=-1").unwrap();
+        assert_eq!(settings.int("log.retention.ms"), 5);
     }
 
     #[test]

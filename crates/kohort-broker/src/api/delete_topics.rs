@@ -32,6 +32,7 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     };
     let mut results = Vec::new();
     let mut deleted = Vec::new();
+    let enabled = call.shared.settings.flag("delete.topic.enable");
     for ((name, id), times) in &times {
         let (id, times) = (*id, *times);
         let shown = |name: Option<&str>, id: Uuid, error: ErrorCode, why: Option<&str>| {
@@ -49,6 +50,8 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
             ))
         } else if times > 1 || also(name, id) {
             Some((ErrorCode::INVALID_REQUEST, "Duplicate topic."))
+        } else if !enabled {
+            Some((ErrorCode::TOPIC_DELETION_DISABLED, "Topic deletion is disabled."))
         } else {
             None
         };

@@ -120,6 +120,9 @@ fn append(
         let why = "an internal topic is not written by clients";
         return Err(Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, why));
     }
+    if terms.acks == -1 && topic.min_insync_replicas() > 1 {
+        return Err(Refusal::new(ErrorCode::NOT_ENOUGH_REPLICAS, "one broker is one replica"));
+    }
     let records = recompress(shared, topic, records);
     let options = AppendOptions { origin: Origin::Client, leader_epoch: LEADER_EPOCH };
     partition.append(records, shared.now_ms(), &options).map_err(|e| {

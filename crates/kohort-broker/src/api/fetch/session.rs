@@ -91,7 +91,7 @@ pub(crate) struct Sessions {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     last_id: i32,
     sessions: BTreeMap<i32, Session>,
@@ -108,7 +108,9 @@ pub(crate) struct Context<'a> {
 
 impl Sessions {
     pub(crate) fn new(slots: usize) -> Self {
-        Self { slots, state: Mutex::default() }
+        // Not from 1: a reader that outlived a restart of the broker must not meet another's session under its own number.
+        let last_id = i32::try_from(Uuid::new_v4().as_u128() & 0x7fff_ffff).unwrap_or(1);
+        Self { slots, state: Mutex::new(State { last_id, sessions: BTreeMap::new() }) }
     }
 
     /// Finds or makes the session a fetch names.
