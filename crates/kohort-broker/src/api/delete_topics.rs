@@ -24,8 +24,12 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
         *times.entry((name.as_ref().map(|n| n.0.clone()), *id)).or_default() += 1;
     }
     // A topic that is named and given by its id too is given twice.
-    let named: BTreeSet<Uuid> =
-        asked.iter().flat_map(|(name, _)| catalog.topic(name.as_ref()?)).map(|t| t.id).collect();
+    let named: BTreeSet<Uuid> = asked
+        .iter()
+        .filter(|(_, id)| id.is_nil())
+        .flat_map(|(name, _)| catalog.topic(name.as_ref()?))
+        .map(|t| t.id)
+        .collect();
     let also = |name: &Option<StrBytes>, id: Uuid| match name {
         Some(name) => catalog.topic(name).is_some_and(|t| times.contains_key(&(None, t.id))),
         None => named.contains(&id),

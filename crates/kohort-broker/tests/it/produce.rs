@@ -84,7 +84,7 @@ async fn what_is_not_there_or_not_allowed_is_refused() {
         (9, -1, "t", 0, damaged.freeze(), ErrorCode::CORRUPT_MESSAGE),
         (6, -1, "t", 0, zstd.clone(), ErrorCode::UNSUPPORTED_COMPRESSION_TYPE),
         (7, -1, "t", 0, zstd, ErrorCode::NONE),
-        (9, -1, "t", 0, transactional, ErrorCode::INVALID_TXN_STATE),
+        (9, -1, "t", 0, transactional, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
         (9, -1, "t", 0, large, ErrorCode::MESSAGE_TOO_LARGE),
         (9, -1, "safe", 0, one(), ErrorCode::NOT_ENOUGH_REPLICAS),
         (9, 1, "safe", 0, one(), ErrorCode::NONE),
