@@ -100,35 +100,40 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
 }
 
-impl Shared {
-    /// Milliseconds since the epoch, for records and logs.
-    pub(crate) fn now_ms(&self) -> i64 {
-        i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX)
-    }
-}
-
-/// The time of day at the start and a clock that never runs backwards since.
+/// Two clocks. Groups live by one that never runs backwards and stands still while the machine sleeps, so that no session
+/// expires over a closed lid; it begins at the time of day. Records and logs live by the time of day itself: their times are
+/// compared with the clients'.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    wall_ms: u64,
+    wall: Duration,
     since: Instant,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { wall_ms: u64::try_from(wall.as_millis()).unwrap_or(0), since: Instant::now() }
+        Self { wall: time_of_day(), since: Instant::now() }
     }
 
     pub(crate) fn now(&self) -> Time {
-        Time::from_millis(self.wall_ms) + self.since.elapsed()
+        let now = self.wall + self.since.elapsed();
+        Time::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// When `time` is, for a timer.
     pub(crate) fn instant(&self, time: Time) -> Instant {
         // One millisecond more: a timer that fires early finds nothing due and is armed again.
-        self.since + time.since(Time::from_millis(self.wall_ms)) + Duration::from_millis(1)
+        let after = Duration::from_millis(time.as_millis()).saturating_sub(self.wall);
+        self.since + after + Duration::from_millis(1)
     }
+}
+
+/// Milliseconds since the epoch, for records and logs.
+pub(crate) fn now_ms() -> i64 {
+    i64::try_from(time_of_day().as_millis()).unwrap_or(i64::MAX)
+}
+
+fn time_of_day() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// A running node. Dropping it stops it abruptly, as a crash would; [`Broker::shutdown`] stops it cleanly.
@@ -245,7 +250,7 @@ fn open(
     let clock = Clock::start();
     let budget = Arc::new(RecentBudget::default());
     let for_logs = settings.clone();
-    let catalog = Catalog::open(data, clock, move |own| log_config(&for_logs, own, &budget))?;
+    let catalog = Catalog::open(data, move |own| log_config(&for_logs, own, &budget))?;
     let producer_ids =
         ProducerIds::open(data).map_err(|source| StartError::Folder { path: data.to_owned(), source })?;
     let groups = Groups::recover(&settings, &catalog, data, clock)?;

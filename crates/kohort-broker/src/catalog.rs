@@ -15,7 +15,7 @@ use kohort_protocol::Uuid;
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
-use crate::broker::Clock;
+use crate::broker::now_ms;
 use crate::log::{LogConfig, OpenError};
 use crate::partition::Partition;
 
@@ -137,11 +137,13 @@ struct Topics {
     by_id: BTreeMap<Uuid, Arc<Topic>>,
 }
 
+/// Makes a log's settings from a topic's own.
+type LogConfigOf = dyn Fn(&BTreeMap<String, String>) -> LogConfig + Send + Sync;
+
 /// All topics. Readers take a snapshot of one topic; changes go one at a time.
 pub(crate) struct Catalog {
     folder: PathBuf,
-    clock: Clock,
-    config: Box<dyn Fn(&BTreeMap<String, String>) -> LogConfig + Send + Sync>,
+    config: Box<LogConfigOf>,
     topics: RwLock<Topics>,
     changing: Mutex<()>,
 }
@@ -163,12 +165,10 @@ impl Catalog {
     /// When the disk refuses, or the file of topics is damaged.
     pub(crate) fn open(
         folder: &Path,
-        clock: Clock,
         config: impl Fn(&BTreeMap<String, String>) -> LogConfig + Send + Sync + 'static,
     ) -> Result<Self, CatalogError> {
         let catalog = Self {
             folder: folder.to_owned(),
-            clock,
             config: Box::new(config),
             topics: RwLock::default(),
             changing: Mutex::default(),
@@ -211,11 +211,10 @@ impl Catalog {
         let mut partitions = kept.to_vec();
         for index in i32::try_from(kept.len()).unwrap_or(i32::MAX)..entry.partitions {
             let folder = self.partition_folder(&entry.name, entry.id, index);
-            let now_ms = i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX);
             let partition =
-                Partition::open(index, &folder, (self.config)(&entry.configs), now_ms).map_err(|source| {
-                    CatalogError::Log { topic: entry.name.clone(), partition: index, source }
-                })?;
+                Partition::open(index, &folder, (self.config)(&entry.configs), now_ms()).map_err(
+                    |source| CatalogError::Log { topic: entry.name.clone(), partition: index, source },
+                )?;
             partitions.push(Arc::new(partition));
         }
         Ok(Topic { name: entry.name, id: entry.id, configs: entry.configs, partitions })

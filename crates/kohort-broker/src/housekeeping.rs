@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::broker::Shared;
+use crate::broker::{Shared, now_ms};
 use crate::catalog::Topic;
 use crate::log::CompactionStats;
 use crate::partition::Partition;
@@ -50,17 +50,17 @@ pub(crate) async fn tidy(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>
             _ = stopped.changed() => return,
             () = tokio::time::sleep(tick) => {}
         }
-        let now = Instant::now();
-        let (rest, retention) = (rest.due(now), retention.due(now));
+        let instant = Instant::now();
+        let (rest, retention) = (rest.due(instant), retention.due(instant));
         let shared = Arc::clone(&shared);
         let _ = tokio::task::spawn_blocking(move || {
-            let now_ms = shared.now_ms();
+            let now = now_ms();
             each(&shared, |topic, partition| {
                 if rest {
-                    partition.with(|log| log.rest(now_ms));
+                    partition.with(|log| log.rest(now));
                 }
-                let kept = if retention { partition.with(|log| log.retention(now_ms)) } else { None };
-                if let Err(e) = partition.flush(now_ms).and(kept.transpose()) {
+                let kept = if retention { partition.with(|log| log.retention(now)) } else { None };
+                if let Err(e) = partition.flush(now).and(kept.transpose()) {
                     tracing::error!("cannot tidy the log of `{}-{}`: {e}", topic.name, partition.index());
                 }
             });
@@ -84,7 +84,7 @@ pub(crate) async fn compact(shared: Arc<Shared>, mut stopped: watch::Receiver<bo
                     return;
                 }
                 let name = || format!("{}-{}", topic.name, partition.index());
-                match partition.compact(shared.now_ms()) {
+                match partition.compact(now_ms()) {
                     Ok(None) => {}
                     Ok(Some(CompactionStats { bytes_before, bytes_after })) => {
                         tracing::debug!("compacted `{}` from {bytes_before} to {bytes_after} bytes", name());

@@ -3,97 +3,100 @@
 //! A deleted topic is gone at once; its groups' offsets go with it (Kafka does the same on the coordinator's side).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use kohort_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kohort_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName};
 use kohort_protocol::{ErrorCode, StrBytes, Uuid};
 
 use super::{Call, Outcome, text};
+use crate::broker::Shared;
+use crate::catalog::Topic;
 use crate::connection::HangUp;
+
+type Refusal = (ErrorCode, String);
+
+/// A topic as a request gives it: by name, or by id.
+type Given = (Option<StrBytes>, Uuid);
 
 pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     let request: DeleteTopicsRequest = call.request()?;
-    let asked: Vec<(Option<TopicName>, Uuid)> = if call.version() >= 6 {
-        request.topics.iter().map(|t| (t.name.clone(), t.topic_id)).collect()
+    let given: Vec<Given> = if call.version() >= 6 {
+        request.topics.into_iter().map(|t| (t.name.map(|n| n.0), t.topic_id)).collect()
     } else {
-        request.topic_names.iter().map(|n| (Some(n.clone()), Uuid::nil())).collect()
+        request.topic_names.into_iter().map(|n| (Some(n.0), Uuid::nil())).collect()
     };
-    let catalog = &call.shared.catalog;
-    let mut times: BTreeMap<(Option<StrBytes>, Uuid), usize> = BTreeMap::new();
-    for (name, id) in &asked {
-        *times.entry((name.as_ref().map(|n| n.0.clone()), *id)).or_default() += 1;
-    }
-    // A topic that is named and given by its id too is given twice.
-    let named: BTreeSet<Uuid> = asked
-        .iter()
-        .filter(|(_, id)| id.is_nil())
-        .flat_map(|(name, _)| catalog.topic(name.as_ref()?))
-        .map(|t| t.id)
-        .collect();
-    let also = |name: &Option<StrBytes>, id: Uuid| match name {
-        Some(name) => catalog.topic(name).is_some_and(|t| times.contains_key(&(None, t.id))),
-        None => named.contains(&id),
-    };
+    let repeated = repeated(call.shared, &given);
     let mut results = Vec::new();
     let mut deleted = Vec::new();
-    let enabled = call.shared.settings.flag("delete.topic.enable");
-    for ((name, id), times) in &times {
-        let (id, times) = (*id, *times);
-        let shown = |name: Option<&str>, id: Uuid, error: ErrorCode, why: Option<&str>| {
-            DeletableTopicResult::default()
-                .with_name(name.map(|n| TopicName(text(n))))
-                .with_topic_id(id)
-                .with_error_code(error.0)
-                .with_error_message(why.map(text))
-        };
-        let asked_name = name.as_ref().map(|n| n.as_str());
-        let problem = if name.is_some() != id.is_nil() {
-            Some((
-                ErrorCode::INVALID_REQUEST,
-                "Either the topic's name or its id must be given, and not both.",
-            ))
-        } else if times > 1 || also(name, id) {
-            Some((ErrorCode::INVALID_REQUEST, "Duplicate topic."))
-        } else if !enabled {
-            Some((ErrorCode::TOPIC_DELETION_DISABLED, "Topic deletion is disabled."))
+    for given in given.into_iter().collect::<BTreeSet<_>>() {
+        let outcome = if repeated.contains(&given) {
+            Err((ErrorCode::INVALID_REQUEST, "Duplicate topic.".to_owned()))
         } else {
-            None
+            delete(call.shared, &given)
         };
-        if let Some((error, why)) = problem {
-            results.push(shown(asked_name, id, error, Some(why)));
-            continue;
-        }
-        let found = match asked_name {
-            Some(name) => catalog.topic(name),
-            None => catalog.topic_by_id(id),
-        };
-        let Some(topic) = found else {
-            let error = if name.is_some() {
-                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-            } else {
-                ErrorCode::UNKNOWN_TOPIC_ID
-            };
-            results.push(shown(
-                asked_name,
-                id,
-                error,
-                Some("This server does not host this topic-partition."),
-            ));
-            continue;
-        };
-        results.push(match catalog.delete(&topic.name) {
-            Ok(_) => {
+        let (name, id, refusal) = match outcome {
+            Ok(topic) => {
                 deleted.push(topic.name.clone());
-                shown(Some(&topic.name), topic.id, ErrorCode::NONE, None)
+                (Some(text(topic.name.clone())), topic.id, None)
             }
-            Err(e) => {
-                let (error, why) = super::create_topics::catalog_error(&e);
-                shown(Some(&topic.name), topic.id, error, Some(&why))
-            }
-        });
+            Err(refusal) => (given.0, given.1, Some(refusal)),
+        };
+        let (error, why) = refusal.unzip();
+        results.push(
+            DeletableTopicResult::default()
+                .with_name(name.map(TopicName))
+                .with_topic_id(id)
+                .with_error_code(error.unwrap_or_default().0)
+                .with_error_message(why.map(text)),
+        );
     }
     if !deleted.is_empty() {
         call.shared.groups.topics_deleted(call.shared, deleted);
     }
     call.answer(&DeleteTopicsResponse::default().with_responses(results))
+}
+
+fn is_well_formed((name, id): &Given) -> bool {
+    name.is_some() == id.is_nil()
+}
+
+fn find(shared: &Shared, (name, id): &Given) -> Option<Arc<Topic>> {
+    match name {
+        Some(name) => shared.catalog.topic(name),
+        None => shared.catalog.topic_by_id(*id),
+    }
+}
+
+/// What is given more than once, a topic by its name here and by its id there included. An entry that is wrong in itself
+/// counts with none.
+fn repeated(shared: &Shared, given: &[Given]) -> BTreeSet<Given> {
+    let mut of_topic: BTreeMap<Uuid, usize> = BTreeMap::new();
+    let mut of_entry: BTreeMap<&Given, usize> = BTreeMap::new();
+    for entry in given.iter().filter(|g| is_well_formed(g)) {
+        *of_entry.entry(entry).or_default() += 1;
+        if let Some(topic) = find(shared, entry) {
+            *of_topic.entry(topic.id).or_default() += 1;
+        }
+    }
+    let often = |entry: &&Given| {
+        let topic = find(shared, entry).and_then(|t| of_topic.get(&t.id));
+        of_entry.get(entry).is_some_and(|n| *n > 1) || topic.is_some_and(|n| *n > 1)
+    };
+    given.iter().filter(|g| is_well_formed(g)).filter(often).cloned().collect()
+}
+
+fn delete(shared: &Shared, given: &Given) -> Result<Arc<Topic>, Refusal> {
+    if !is_well_formed(given) {
+        let why = "Either the topic's name or its id must be given, and not both.";
+        return Err((ErrorCode::INVALID_REQUEST, why.to_owned()));
+    }
+    if !shared.settings.flag("delete.topic.enable") {
+        return Err((ErrorCode::TOPIC_DELETION_DISABLED, "Topic deletion is disabled.".to_owned()));
+    }
+    let missing =
+        if given.0.is_some() { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION } else { ErrorCode::UNKNOWN_TOPIC_ID };
+    let topic = find(shared, given)
+        .ok_or_else(|| (missing, "This server does not host this topic-partition.".to_owned()))?;
+    shared.catalog.delete(&topic.name).map_err(|e| super::create_topics::catalog_error(&e))
 }

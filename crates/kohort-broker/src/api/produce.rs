@@ -18,7 +18,7 @@ use kohort_protocol::records::{BatchError, Batches, Codec};
 use super::create_topics::chain;
 use super::recompress::recompress;
 use super::{Call, Outcome, text};
-use crate::broker::Shared;
+use crate::broker::{Shared, now_ms};
 use crate::catalog::Topic;
 use crate::connection::HangUp;
 use crate::log::{AppendError, AppendInfo, AppendOptions, InvalidBatch, Origin};
@@ -125,7 +125,7 @@ fn append(
     }
     let records = recompress(shared, topic, records);
     let options = AppendOptions { origin: Origin::Client, leader_epoch: LEADER_EPOCH };
-    partition.append(records, shared.now_ms(), &options).map_err(|e| {
+    partition.append(records, now_ms(), &options).map_err(|e| {
         let error = ErrorCode(e.code());
         if error == ErrorCode::KAFKA_STORAGE_ERROR {
             tracing::error!("cannot append to `{}-{index}`: {}", topic.name, chain(&e));

@@ -27,7 +27,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 pub use events::{EventLog, GroupEvent};
 
-use crate::broker::{Clock, Shared};
+use crate::broker::{Clock, Shared, now_ms};
 use crate::catalog::{Catalog, CatalogError, OFFSETS_TOPIC, Topic};
 use crate::log::{AppendOptions, Origin, ReadBuffers, ReadError};
 use crate::partition::LEADER_EPOCH;
@@ -280,7 +280,7 @@ impl Groups {
         let Some(first) = records.first() else { return Ok(()) };
         let partitions = host.topic.partitions.len();
         let partition = &host.topic.partitions[codec::partition_of(first.group_id(), partitions)];
-        let now = i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX);
+        let now = now_ms();
         let written = (|| {
             for record in records.iter() {
                 let (key, value) = codec::encode(record);
