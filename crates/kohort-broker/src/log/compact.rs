@@ -137,6 +137,10 @@ impl Log {
                 self.stretch(at - 1, next);
             }
         }
+        if stats.bytes_before > 0 {
+            // Memory still has what the files have no more.
+            self.recent.clear();
+        }
         self.cleaned_to = self.cleaned_to.max(compacted.cleaned_to);
         self.write_checkpoint()?;
         Ok(stats)
