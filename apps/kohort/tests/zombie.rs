@@ -1,6 +1,8 @@
 //! Three processes of one group on one store; one is killed, one is frozen for longer than its session and wakes up: the zombie must
 //! change nothing, and every candle must be right to the last digit.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -95,7 +95,8 @@ async fn bad_records_are_counted_and_kept_in_the_dead_letters_and_stop_nothing()
         let line = format!("{name}{{group=\"{GROUP}\",topic=\"{TOPIC}\"}} {value}\n");
         assert!(metrics.contains(&line), "{line} in {metrics}");
     }
-    let mut letters = world.client.consumer().group("letters").offset_reset(OffsetReset::Earliest).build().unwrap();
+    let mut letters =
+        world.client.consumer().group("letters").offset_reset(OffsetReset::Earliest).build().unwrap();
     letters.subscribe([format!("{TOPIC}.{GROUP}.dlq")]).unwrap();
     let mut kept = Vec::new();
     while kept.len() < 2 {
@@ -103,7 +104,10 @@ async fn bad_records_are_counted_and_kept_in_the_dead_letters_and_stop_nothing()
         if let ConsumerEvent::Batch(batch) = event {
             for record in batch.records() {
                 let record = batch.to_owned(&record.unwrap());
-                kept.push((String::from_utf8(record.value.unwrap().to_vec()).unwrap(), format!("{:?}", record.headers)));
+                kept.push((
+                    String::from_utf8(record.value.unwrap().to_vec()).unwrap(),
+                    format!("{:?}", record.headers),
+                ));
             }
         }
     }

@@ -138,7 +138,8 @@ impl Set {
 }
 
 fn text(file: &str) -> String {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/market-data/tests/data").join(file);
+    let path: PathBuf =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/market-data/tests/data").join(file);
     let bytes = std::fs::read(path).unwrap();
     String::from_utf8(zstd::decode_all(&bytes[..]).unwrap()).unwrap()
 }
