@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::{ConfigError, Effect, Member, Phase, TopicMetadata};
 use crate::Time;
 use crate::assignor::{self, Assignor, RebalanceProtocol, Subscriber, Topic, Topics};
-use crate::consumer_protocol::{Assignment, Subscription, Subscriptions};
-use crate::messages::{JoinGroupResponse, JoinedMember, TopicPartition};
+use crate::consumer_protocol::{Assignment, DecodeError, Subscription, Subscriptions};
+use crate::messages::{JoinGroupResponse, JoinedMember, Partition, TopicPartition};
+use crate::wire::{Reader, Writer};
 
 /// What a member knows of topics, and of the group if it leads.
 #[derive(Debug, Default)]
@@ -16,8 +17,25 @@ pub(super) struct Leader {
     known: BTreeMap<String, TopicMetadata>,
     /// What the shell was asked to watch.
     watched: BTreeSet<String>,
-    /// While this member leads: what the group subscribes to, and what was known of it when it was assigned.
-    group: Option<BTreeMap<String, Option<TopicMetadata>>>,
+    /// While this member leads: what the group subscribes to, and what was known of it when it was assigned; `None`
+    /// where that is not known, and the first report will do.
+    group: Option<BTreeMap<String, Option<Snapshot>>>,
+    /// It returned to lead a generation that another process assigned.
+    inherits: bool,
+}
+
+/// What a topic was when it was assigned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Snapshot {
+    partitions: Option<Partition>,
+    /// `None`: not known.
+    racks: Option<Vec<Vec<String>>>,
+}
+
+impl Snapshot {
+    fn of(metadata: &TopicMetadata) -> Self {
+        Self { partitions: metadata.partitions, racks: Some(metadata.racks.clone()) }
+    }
 }
 
 impl Leader {
@@ -33,12 +51,70 @@ impl Leader {
     /// member that has one, as in Java.
     pub(super) fn metadata_changed(&self, racks: bool) -> bool {
         self.group.iter().flatten().any(|(topic, then)| {
-            let now = self.known.get(topic);
-            let count = |metadata: Option<&TopicMetadata>| metadata.and_then(|it| it.partitions);
-            let differs = count(now) != count(then.as_ref());
-            differs || racks && now.map(|it| &it.racks) != then.as_ref().map(|it| &it.racks)
+            let (Some(now), Some(then)) = (self.known.get(topic), then) else { return false };
+            let moved = || then.racks.as_ref().is_some_and(|racks| *racks != now.racks);
+            now.partitions != then.partitions || racks && moved()
         })
     }
+
+    /// What is known now is what was assigned; what is not known was assigned as if it did not exist.
+    fn take_snapshot(&mut self) {
+        for (topic, then) in self.group.iter_mut().flatten() {
+            let unknown = Snapshot { partitions: None, racks: None };
+            *then = Some(self.known.get(topic).map_or(unknown, Snapshot::of));
+        }
+    }
+
+    /// Where nothing is known of the assignment, the first report is what later ones are measured against.
+    fn adopt(&mut self) {
+        for (topic, then) in self.group.iter_mut().flatten() {
+            if then.is_none() {
+                *then = self.known.get(topic).map(Snapshot::of);
+            }
+        }
+    }
+
+    /// The snapshot as the leader's own user data: topics and partition counts, -1 for none.
+    fn write(&self) -> Option<Vec<u8>> {
+        let group = self.group.as_ref()?;
+        let mut out = Writer::default();
+        out.int32(SNAPSHOT_MARK);
+        out.length(group.len());
+        for (topic, then) in group {
+            out.string(topic);
+            out.int32(then.as_ref().and_then(|then| then.partitions).unwrap_or(-1));
+        }
+        Some(out.bytes())
+    }
+
+    /// Takes over the snapshot of the process that led before this one, as it stands in the assignment.
+    pub(super) fn inherit(&mut self, user_data: Option<&[u8]>) {
+        if !core::mem::take(&mut self.inherits) {
+            return;
+        }
+        let counts = user_data.and_then(|bytes| read_snapshot(bytes).ok()?).unwrap_or_default();
+        for (topic, count) in counts {
+            if let Some(then) = self.group.as_mut().and_then(|group| group.get_mut(&topic)) {
+                *then = Some(Snapshot { partitions: Some(count).filter(|count| *count >= 0), racks: None });
+            }
+        }
+        self.adopt();
+    }
+}
+
+/// Begins the user data that a leader of ours puts into its own assignment ("KOH1"). Other clients pass it over.
+const SNAPSHOT_MARK: i32 = 0x4b4f_4831;
+
+fn read_snapshot(bytes: &[u8]) -> Result<Option<Vec<(String, Partition)>>, DecodeError> {
+    let mut from = Reader::new(bytes);
+    if from.int32("mark")? != SNAPSHOT_MARK {
+        return Ok(None);
+    }
+    let count = from.length("topics", 6)?;
+    (0..count)
+        .map(|_| Ok((from.string("topic")?, from.int32("partitions")?)))
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 /// A leader that waits for the metadata of the group's topics.
@@ -101,6 +177,7 @@ impl Member {
     pub(super) fn metadata(&mut self, topics: BTreeMap<String, TopicMetadata>) {
         let watched = &self.leader.watched;
         self.leader.known.extend(topics.into_iter().filter(|(topic, _)| watched.contains(topic)));
+        self.leader.adopt();
     }
 
     /// This member leads the generation it joined.
@@ -115,12 +192,14 @@ impl Member {
         let members: Vec<_> = response.members.iter().map(member).collect();
         let topics: BTreeSet<String> =
             members.iter().flat_map(|member| member.subscription.topics.iter().cloned()).collect();
+        self.leader.inherits = false;
         self.leader.group = Some(topics.iter().map(|topic| (topic.clone(), None)).collect());
         self.watch_topics(out);
         if response.skip_assignment {
-            // KIP-814: a static leader returned, and everybody keeps what he has. What changed while it was away is
-            // not known; what is known now is what later changes are measured against.
-            self.take_snapshot();
+            // KIP-814: a static leader returned, and everybody keeps what he has. Java measures later changes against
+            // what it knows now, so a topic that grew while the leader was away stays unread. Ours inherits what its
+            // predecessor knew, with its assignment.
+            self.leader.inherits = true;
             self.sync(now, Vec::new());
             return;
         }
@@ -132,12 +211,6 @@ impl Member {
     pub(super) fn follow(&mut self, out: &mut Vec<Effect>) {
         self.leader.forget();
         self.watch_topics(out);
-    }
-
-    fn take_snapshot(&mut self) {
-        for (topic, snapshot) in self.leader.group.iter_mut().flatten() {
-            *snapshot = self.leader.known.get(topic).cloned();
-        }
     }
 
     /// Assigns, as soon as the topics are known.
@@ -155,9 +228,15 @@ impl Member {
         let topics: Topics = waiting.topics.iter().filter_map(exists).collect();
         let chosen = self.assignors.iter().find(|it| it.name() == self.assignor);
         let assignments = chosen.map(|it| it.assign(&topics, &waiting.members)).unwrap_or_default();
-        let encode = |(member, partitions)| (member, Assignment::new(partitions).encode());
+        self.leader.take_snapshot();
+        let mut snapshot = self.leader.write();
+        let me = &self.identity.member_id;
+        let encode = |(member, partitions): (String, _)| {
+            let user_data = if member == *me { snapshot.take() } else { None };
+            let bytes = Assignment { partitions, user_data }.encode();
+            (member, bytes)
+        };
         let assignments = assignments.into_iter().map(encode).collect();
-        self.take_snapshot();
         self.sync(now, assignments);
         true
     }

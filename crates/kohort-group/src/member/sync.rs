@@ -117,14 +117,17 @@ impl Member {
     }
 
     fn assigned(&mut self, now: Time, response: &SyncGroupResponse, out: &mut Vec<Effect>) {
-        let partitions = match decode(&response.assignment) {
-            Ok(partitions) => partitions,
-            Err(reason) => {
-                let group_id = self.config.group_id.clone();
+        // Zero bytes are nothing assigned: the coordinator sends them to a member that the leader left out.
+        let assignment = match Assignment::decode(&response.assignment) {
+            Ok(assignment) => assignment,
+            Err(error) => {
+                let (group_id, reason) = (self.config.group_id.clone(), error.to_string());
                 self.fail(FatalError::Unreadable { group_id, what: "assignment".to_owned(), reason }, out);
                 return;
             }
         };
+        self.leader.inherit(assignment.user_data.as_deref());
+        let partitions: BTreeSet<_> = assignment.partitions.into_iter().collect();
         self.phase = Phase::Stable;
         self.beat_settled(now);
         out.push(Effect::Joined {
@@ -143,11 +146,4 @@ impl Member {
         self.assignor_assigned(&partitions);
         self.target = Some(partitions);
     }
-}
-
-/// Reads an assignment. Zero bytes are nothing assigned: the coordinator sends them to a member that the leader left
-/// out. (Java raises.)
-fn decode(bytes: &[u8]) -> Result<BTreeSet<TopicPartition>, String> {
-    let assignment = Assignment::decode(bytes).map_err(|error| error.to_string())?;
-    Ok(assignment.partitions.into_iter().collect())
 }

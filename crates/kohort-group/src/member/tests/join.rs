@@ -65,6 +65,29 @@ fn a_leader_that_must_not_assign_sends_an_empty_list_and_still_watches_its_topic
 }
 
 #[test]
+fn a_leader_that_returns_sees_what_grew_while_it_was_away() {
+    let fixed = || Rig::new(Config { group_instance_id: Some("i".to_owned()), ..config("range") });
+    let mut before = fixed();
+    before.joining(&["t"]);
+    before.say(counts(&[("t", 1)]));
+    before.answer_join(leader(4, "range", &[("m", &["t"])]));
+    let (_, sync) = before.take_sync();
+    let kept = SyncGroupResponse { assignment: sync.assignments[0].1.clone(), ..unsynced(ErrorCode::None) };
+
+    for (count, grown) in [(1, false), (2, true)] {
+        let mut after = fixed();
+        after.say(Event::Subscribe(topics(&["t"])));
+        after.found();
+        after
+            .answer_join(JoinGroupResponse { skip_assignment: true, ..leader(4, "range", &[("m", &["t"])]) });
+        let effects = after.answer_sync(kept.clone());
+        after.done(&effects);
+        after.say(counts(&[("t", count)]));
+        assert_eq!(after.member.is_stable(), !grown);
+    }
+}
+
+#[test]
 fn an_unknown_member_joins_again_without_an_id_and_from_the_second_time_on_with_a_pause() {
     let mut rig = Rig::with("range");
     rig.joining(&["t"]);
