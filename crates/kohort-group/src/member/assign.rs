@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{ConfigError, Effect, Member, Phase, TopicMetadata};
 use crate::Time;
-use crate::assignor::{self, Assignor, RebalanceProtocol, Subscriber, Topic, Topics};
+use crate::assignor::{self, Assignments, Assignor, RebalanceProtocol, Subscriber, Topic, Topics};
 use crate::consumer_protocol::{Assignment, DecodeError, Subscription, Subscriptions};
 use crate::messages::{JoinGroupResponse, JoinedMember, Partition, TopicPartition};
 use crate::wire::{Reader, Writer};
@@ -22,6 +22,10 @@ pub(super) struct Leader {
     group: Option<BTreeMap<String, Option<Snapshot>>>,
     /// It returned to lead a generation that another process assigned.
     inherits: bool,
+    /// The assignment held partitions back for their present owners to hand over. If nobody has begun the
+    /// rebalance that gives them on by then, the owner is gone without a rebalance (a static member that
+    /// restarted), and the leader must.
+    owed: Option<Time>,
 }
 
 /// What a topic was when it was assigned.
@@ -45,6 +49,12 @@ impl Leader {
 
     pub(super) fn forget(&mut self) {
         self.group = None;
+        self.owed = None;
+    }
+
+    /// Whether partitions that were held back have waited long enough.
+    pub(super) fn overdue(&self, now: Time) -> bool {
+        self.owed.is_some_and(|at| now >= at)
     }
 
     /// Whether the group's topics are not any more what they were when they were assigned. Racks count only for a
@@ -74,11 +84,13 @@ impl Leader {
         }
     }
 
-    /// The snapshot as the leader's own user data: topics and partition counts, -1 for none.
+    /// The snapshot as the leader's own user data: whether something was held back, topics and partition counts
+    /// (-1 for none).
     fn write(&self) -> Option<Vec<u8>> {
         let group = self.group.as_ref()?;
         let mut out = Writer::default();
         out.int32(SNAPSHOT_MARK);
+        out.int16(i16::from(self.owed.is_some()));
         out.length(group.len());
         for (topic, then) in group {
             out.string(topic);
@@ -88,14 +100,17 @@ impl Leader {
     }
 
     /// Takes over the snapshot of the process that led before this one, as it stands in the assignment.
-    pub(super) fn inherit(&mut self, user_data: Option<&[u8]>) {
+    pub(super) fn inherit(&mut self, now: Time, user_data: Option<&[u8]>) {
         if !core::mem::take(&mut self.inherits) {
             return;
         }
-        let counts = user_data.and_then(|bytes| read_snapshot(bytes).ok()?).unwrap_or_default();
-        for (topic, count) in counts {
-            if let Some(then) = self.group.as_mut().and_then(|group| group.get_mut(&topic)) {
-                *then = Some(Snapshot { partitions: Some(count).filter(|count| *count >= 0), racks: None });
+        if let Some((owes, counts)) = user_data.and_then(|bytes| read_snapshot(bytes).ok()?) {
+            self.owed = owes.then_some(now);
+            for (topic, count) in counts {
+                if let Some(then) = self.group.as_mut().and_then(|group| group.get_mut(&topic)) {
+                    *then =
+                        Some(Snapshot { partitions: Some(count).filter(|count| *count >= 0), racks: None });
+                }
             }
         }
         self.adopt();
@@ -105,16 +120,17 @@ impl Leader {
 /// Begins the user data that a leader of ours puts into its own assignment ("KOH1"). Other clients pass it over.
 const SNAPSHOT_MARK: i32 = 0x4b4f_4831;
 
-fn read_snapshot(bytes: &[u8]) -> Result<Option<Vec<(String, Partition)>>, DecodeError> {
+type Inherited = (bool, Vec<(String, Partition)>);
+
+fn read_snapshot(bytes: &[u8]) -> Result<Option<Inherited>, DecodeError> {
     let mut from = Reader::new(bytes);
     if from.int32("mark")? != SNAPSHOT_MARK {
         return Ok(None);
     }
+    let owes = from.int16("owes")? != 0;
     let count = from.length("topics", 6)?;
-    (0..count)
-        .map(|_| Ok((from.string("topic")?, from.int32("partitions")?)))
-        .collect::<Result<_, _>>()
-        .map(Some)
+    let topics = (0..count).map(|_| Ok((from.string("topic")?, from.int32("partitions")?)));
+    Ok(Some((owes, topics.collect::<Result<_, _>>()?)))
 }
 
 /// A leader that waits for the metadata of the group's topics.
@@ -193,6 +209,7 @@ impl Member {
         let topics: BTreeSet<String> =
             members.iter().flat_map(|member| member.subscription.topics.iter().cloned()).collect();
         self.leader.inherits = false;
+        self.leader.owed = None;
         self.leader.group = Some(topics.iter().map(|topic| (topic.clone(), None)).collect());
         self.watch_topics(out);
         if response.skip_assignment {
@@ -228,6 +245,9 @@ impl Member {
         let topics: Topics = waiting.topics.iter().filter_map(exists).collect();
         let chosen = self.assignors.iter().find(|it| it.name() == self.assignor);
         let assignments = chosen.map(|it| it.assign(&topics, &waiting.members)).unwrap_or_default();
+        let owes =
+            self.protocol == RebalanceProtocol::Cooperative && held_back(waiting, &topics, &assignments);
+        self.leader.owed = owes.then(|| now + self.config.rebalance_timeout);
         self.leader.take_snapshot();
         let mut snapshot = self.leader.write();
         let me = &self.identity.member_id;
@@ -253,7 +273,20 @@ impl Member {
     pub(super) fn assign_deadline(&self) -> Option<Time> {
         match &self.phase {
             Phase::Assigning(waiting) => Some(waiting.until),
+            // Not before what is open is done, which is an event of its own.
+            Phase::Stable if self.wish.member() && self.can_prepare() && self.rejoin.is_none() => {
+                self.leader.owed
+            }
             _ => None,
         }
     }
+}
+
+/// Whether something that exists is claimed and was given to nobody.
+fn held_back(waiting: &Waiting, topics: &Topics, assignments: &Assignments) -> bool {
+    let given: BTreeSet<&TopicPartition> = assignments.values().flatten().collect();
+    let exists =
+        |tp: &TopicPartition| topics.get(&tp.topic).is_some_and(|topic| tp.partition < topic.partitions);
+    let mut claims = waiting.members.iter().flat_map(|member| &member.subscription.owned);
+    claims.any(|tp| exists(tp) && !given.contains(tp))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{Effect, LeftReason, Member, PROTOCOL_TYPE, Phase, Request, RequestId};
 use crate::Time;
-use crate::messages::{ErrorCode, JoinGroupRequest, JoinGroupResponse};
+use crate::messages::{ErrorCode, JoinGroupRequest, JoinGroupResponse, TopicPartition};
 
 /// A reason longer than this is cut (KIP-800).
 const REASON_CHARS_MAX: usize = 255;
@@ -15,6 +15,8 @@ const REASON_CHARS_MAX: usize = 255;
 pub(super) struct JoinLoop {
     /// The subscription that the last JoinGroup carried.
     pub(super) topics: BTreeSet<String>,
+    /// The partitions that the last JoinGroup claimed.
+    pub(super) claims: BTreeSet<TopicPartition>,
     /// Joins that failed in a row.
     failures: u32,
 }
@@ -86,6 +88,7 @@ impl Member {
             reason: self.rejoin.as_ref().map(|reason| reason.chars().take(REASON_CHARS_MAX).collect()),
         };
         self.joining.topics = topics;
+        self.joining.claims = self.owned.keys().cloned().collect();
         let patience = self.config.rebalance_timeout + Duration::from_secs(5);
         let timeout = patience.max(self.config.request_timeout);
         attempt.send(self.send(now, timeout, Request::JoinGroup(request), out));

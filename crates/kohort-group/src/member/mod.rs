@@ -286,7 +286,7 @@ impl Member {
             Phase::Joining(_) => self.send_join(now, out),
             Phase::Assigning(_) => self.assign_when_known(now),
             Phase::Syncing(..) => self.send_sync(now, out),
-            Phase::Stable => self.reconcile(out) || self.prepare(out),
+            Phase::Stable => self.reconcile(out) || self.prepare(now, out),
             Phase::Closing(_) | Phase::Ended => false,
         }
     }

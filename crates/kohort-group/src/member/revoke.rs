@@ -50,15 +50,20 @@ impl Member {
     }
 
     /// The complete step: carries out what SyncGroup assigned. First what goes, and only when that is handed back,
-    /// what comes. What goes must be offered to the others, so another rebalance follows (KIP-429).
+    /// what comes.
+    ///
+    /// What was claimed and not assigned is meant for others, who get it in another rebalance (KIP-429). That counts
+    /// from the claims: what was claimed and lost since has no other owner either.
     pub(super) fn reconcile(&mut self, out: &mut Vec<Effect>) -> bool {
         if self.callback.is_some() {
             return false;
         }
         let Some(target) = self.target.take() else { return false };
+        if self.joining.claims.iter().any(|claimed| !target.contains(claimed)) {
+            self.rejoin_because("partitions were handed back");
+        }
         let going: BTreeSet<_> = self.owned.keys().filter(|tp| !target.contains(*tp)).cloned().collect();
         if !going.is_empty() {
-            self.rejoin_because("partitions were handed back");
             self.revoke(going, out);
             self.target = Some(target);
             return false;
@@ -75,8 +80,8 @@ impl Member {
     /// even if that is nothing), a cooperative one only what it does not subscribe to any more.
     ///
     /// Waits for a coordinator: without one there is nobody to join, and no reason to stop working.
-    pub(super) fn prepare(&mut self, out: &mut Vec<Effect>) -> bool {
-        if self.callback.is_some() || self.target.is_some() || self.link.versions().is_none() {
+    pub(super) fn prepare(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
+        if !self.can_prepare() {
             return false;
         }
         if self.wish.topics.as_ref() != Some(&self.joining.topics) {
@@ -84,6 +89,9 @@ impl Member {
         }
         if self.leader.metadata_changed(self.config.rack_id.is_some()) {
             self.rejoin_because("the metadata of the group's topics changed");
+        }
+        if self.leader.overdue(now) {
+            self.rejoin_because("partitions that were held back have no owner yet");
         }
         if self.rejoin.is_none() {
             return false;
@@ -104,6 +112,11 @@ impl Member {
             }
         }
         true
+    }
+
+    /// Whether the present assignment is carried out, and there is a coordinator to join another generation with.
+    pub(super) fn can_prepare(&self) -> bool {
+        self.callback.is_none() && self.target.is_none() && self.link.versions().is_some()
     }
 
     /// Everything is handed back: join.

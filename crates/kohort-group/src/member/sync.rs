@@ -16,6 +16,15 @@ impl Member {
             self.refused("JoinGroup", ErrorCode::InconsistentGroupProtocol, out);
             return;
         };
+        let before = self.identity.generation;
+        let fixed = self.config.group_instance_id.is_some();
+        if fixed && before >= 0 && response.generation > before + 1 {
+            // JoinGroup does not look at generations. A static member that slept through one stays in the group, hears
+            // "rebalance" when it wakes up, and joins; meanwhile what it works on was given to others, and in the
+            // generation it joins now its commits would count again. (A dynamic member is in a generation by a join
+            // of its own, with its claims, even if the answer got lost.)
+            self.lose_owned(out);
+        }
         self.identity = Identity { member_id: response.member_id.clone(), generation: response.generation };
         self.beat_start(now);
         self.assignor = assignor;
@@ -104,6 +113,8 @@ impl Member {
             _ => false,
         };
         if forgotten {
+            // A heartbeat that followed the sync is about to be told the same.
+            self.beat_lost();
             self.join_anew(now, "the coordinator forgot the generation");
         } else {
             self.lose_membership(true, LeftReason::IllegalGeneration, out);
@@ -126,7 +137,7 @@ impl Member {
                 return;
             }
         };
-        self.leader.inherit(assignment.user_data.as_deref());
+        self.leader.inherit(now, assignment.user_data.as_deref());
         let partitions: BTreeSet<_> = assignment.partitions.into_iter().collect();
         self.phase = Phase::Stable;
         self.beat_settled(now);

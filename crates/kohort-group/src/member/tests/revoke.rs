@@ -1,5 +1,23 @@
 use super::*;
 
+/// A cooperative assignor that waits for everybody to hand over.
+#[derive(Debug)]
+struct Withholding;
+
+impl Assignor for Withholding {
+    fn name(&self) -> &'static str {
+        "cooperative-sticky"
+    }
+
+    fn rebalance_protocols(&self) -> &'static [RebalanceProtocol] {
+        &[RebalanceProtocol::Cooperative]
+    }
+
+    fn assign(&self, _: &Topics, members: &[Subscriber]) -> Assignments {
+        members.iter().map(|it| (it.id.clone(), Vec::new())).collect()
+    }
+}
+
 #[test]
 fn an_eager_member_hands_everything_back_before_it_joins_even_if_it_is_nothing() {
     let mut rig = Rig::with("range");
@@ -89,7 +107,59 @@ fn without_a_coordinator_nothing_is_handed_back() {
     assert_eq!(revoked(&effects), Some(set(&[("t", 0)])));
 }
 
+/// A group of a static leader and `n`, in which `n` must hand `t-0` over. Gives what the leader sent.
+fn holding_back(rig: &mut Rig) -> SyncGroupRequest {
+    rig.joining(&["t"]);
+    rig.say(counts(&[("t", 1)]));
+    let mut response = leader(4, "cooperative-sticky", &[("m", &["t"]), ("n", &["t"])]);
+    let claims = Subscription { owned: vec![tp("t", 0)], ..Subscription::new(["t"]) };
+    response.members[1].metadata = claims.encode();
+    rig.answer_join(response);
+    rig.take_sync().1
+}
+
+#[test]
+fn a_leader_sees_to_it_that_what_it_held_back_gets_an_owner() {
+    let mut rig = Rig::withholding();
+    let sync = holding_back(&mut rig);
+    // Normally `n` hands over and joins. Here it restarts, as a static member does, without a rebalance.
+    let id = RequestId(3);
+    let response =
+        SyncGroupResponse { assignment: sync.assignments[0].1.clone(), ..unsynced(ErrorCode::None) };
+    let effects = rig.say(Event::Response(id, Response::SyncGroup(response)));
+    rig.done(&effects);
+    assert!(rig.member.is_stable());
+    for _ in 0..100 {
+        rig.answer_heartbeat(ErrorCode::None);
+        rig.pass(3_000);
+        rig.say(Event::Polled);
+    }
+    assert!(rig.has_join(), "after the rebalance timeout");
+}
+
+#[test]
+fn a_leader_that_restarts_remembers_that_something_was_held_back() {
+    let sync = holding_back(&mut Rig::withholding());
+    let mut rig = Rig::withholding();
+    rig.say(Event::Subscribe(topics(&["t"])));
+    rig.found();
+    let members: &[(&str, &[&str])] = &[("m", &["t"]), ("n", &["t"])];
+    rig.answer_join(JoinGroupResponse { skip_assignment: true, ..leader(4, "cooperative-sticky", members) });
+    let response =
+        SyncGroupResponse { assignment: sync.assignments[0].1.clone(), ..unsynced(ErrorCode::None) };
+    let effects = rig.answer_sync(response);
+    rig.done(&effects);
+    assert!(rig.has_join());
+}
+
 impl Rig {
+    /// A static member whose assignor gives nothing away.
+    fn withholding() -> Self {
+        let config = Config { group_instance_id: Some("i".to_owned()), ..config("cooperative-sticky") };
+        let member = Member::with_assignors(config, vec![Box::new(Withholding)], 1).unwrap();
+        Self { member, now: 1_000_000, sent: Vec::new() }
+    }
+
     /// The handshake of a member that lost its id.
     fn joining_again(&mut self) {
         self.answer_join(refused(ErrorCode::MemberIdRequired, "m2"));

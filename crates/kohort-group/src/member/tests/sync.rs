@@ -93,3 +93,46 @@ fn a_member_taken_over_by_another_process_ends() {
     let fatal = FatalError::Fenced { group_id: "g".to_owned(), instance_id: "i".to_owned() };
     assert_eq!(effects.last(), Some(&Effect::Fatal(fatal)));
 }
+
+#[test]
+fn a_static_member_that_slept_through_a_generation_lets_go_of_what_it_worked_on() {
+    for (generation, slept) in [(2, false), (3, true)] {
+        let fixed = Config { group_instance_id: Some("i".to_owned()), ..config("cooperative-sticky") };
+        let mut rig = Rig::new(fixed);
+        rig.settled("cooperative-sticky", 1, &[("t", 0)]);
+        rig.answer_heartbeat(ErrorCode::RebalanceInProgress);
+        let effects = rig.answer_join(follower(generation, "cooperative-sticky"));
+        assert_eq!(lost(&effects).is_some(), slept);
+        assert_eq!(rig.member.owned().count(), usize::from(!slept));
+    }
+}
+
+#[test]
+fn what_was_claimed_and_lost_since_is_offered_to_the_others_as_well() {
+    let fixed = Config { group_instance_id: Some("i".to_owned()), ..config("cooperative-sticky") };
+    let mut rig = Rig::new(fixed);
+    rig.settled("cooperative-sticky", 1, &[("t", 0), ("t", 1)]);
+    rig.answer_heartbeat(ErrorCode::RebalanceInProgress);
+    let losing = rig.answer_join(follower(3, "cooperative-sticky"));
+    rig.done(&losing);
+    // The leader still believed in the claim of `t-1`, and holds it back until we hand it over.
+    let effects = rig.answer_sync(assignment(&[("t", 0)]));
+    rig.done(&effects);
+    assert!(rig.has_join(), "nobody else would ever offer it");
+}
+
+#[test]
+fn sync_and_heartbeat_may_both_hear_that_the_generation_was_forgotten() {
+    let mut rig = Rig::with("cooperative-sticky");
+    rig.settled("cooperative-sticky", 1, &[("t", 0)]);
+    rig.answer_heartbeat(ErrorCode::RebalanceInProgress);
+    rig.answer_join(follower(2, "cooperative-sticky"));
+    rig.sent.clear();
+    rig.say(Event::CoordinatorLost);
+    rig.found();
+    let beat = rig.take_heartbeat();
+    rig.answer_sync(unsynced(ErrorCode::IllegalGeneration));
+    assert!(rig.has_join());
+    let effects = rig.say(Event::Response(beat, Response::Heartbeat(ErrorCode::IllegalGeneration)));
+    assert_eq!(effects, []);
+}
