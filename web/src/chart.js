@@ -2,9 +2,7 @@
 
 import { CandlestickSeries, ColorType, createChart, CrosshairMode, HistogramSeries } from '/vendor/lightweight-charts.mjs';
 import { compact, integer, price } from './format.js';
-import { $, el, say } from './dom.js';
-
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+import { $, css, el, say } from './dom.js';
 
 export class Chart {
   #bars = new Map();

@@ -2,6 +2,9 @@
 
 import { priceParts } from './format.js';
 
+/** A colour or length of the style sheet by its name. */
+export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
 export const $ = (id) => document.getElementById(id);
 
 /** An element with properties and children. */

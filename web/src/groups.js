@@ -35,7 +35,7 @@ export class Groups {
   list(groups) {
     const shown = groups.filter((group) => !UNWANTED.includes(group.state));
     const known = new Set(shown.map((group) => group.group));
-    if (!known.has(this.chosen)) this.chosen = (shown.find((group) => group.members > 0) ?? shown[0])?.group ?? null;
+    if (!known.has(this.chosen)) this.chosen = busiest(shown)?.group ?? null;
     for (const [name, tab] of this.#tabs) if (!known.has(name)) { tab.node.remove(); this.#tabs.delete(name); }
     for (const group of shown) {
       const tab = this.#tabs.get(group.group) ?? this.#tab(group.group);
@@ -133,16 +133,22 @@ export class Groups {
   }
 }
 
+/** The group that is worth a first look: with records committed, then with the most members. */
+function busiest(groups) {
+  const rank = (group) => (Number.isFinite(group.lag) ? 1000 : 0) + group.members;
+  return [...groups].sort((a, b) => rank(b) - rank(a))[0];
+}
+
 function alarm(orphans) {
   const names = orphans.slice(0, 3).map((partition) => `${partition.topic} ${partition.partition}`).join(', ');
   const more = orphans.length > 3 ? ` and ${orphans.length - 3} more` : '';
   return `Nobody reads ${names}${more}: records wait there and no member owns it.`;
 }
 
-/** The part of a member's id that its client id does not already say. */
+/** The part of a member's id that its client id or instance id does not already say. */
 function tail(member) {
-  const id = member.member_id.startsWith(`${member.client_id}-`) ? member.member_id.slice(member.client_id.length + 1) : member.member_id;
-  return shorten(id, 8, 6);
+  const said = [member.instance_id, member.client_id].find((name) => name && member.member_id.startsWith(`${name}-`));
+  return shorten(said ? member.member_id.slice(said.length + 1) : member.member_id, 8, 6);
 }
 
 function bar(share) {

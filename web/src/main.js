@@ -9,18 +9,22 @@ import { pairKey, pairName, Pairs } from './pairs.js';
 
 const INTERVALS = ['1m', '5m', '15m', '1h', '4h', '12h', '1d'];
 const PAGE = 600;
+// How long an unchosen page follows the most active pair; later a change of its own would startle.
+const FOLLOW_MS = 15_000;
 
-const state = { key: null, interval: '1m', updates: 0, asked: null, older: false };
+// `settled`: somebody chose what is seen. Until then the page follows the most active pair: a store that is just being filled
+// begins with whichever trades came first.
+const state = { key: null, interval: '1m', updates: 0, asked: null, older: false, settled: false };
 
 // The address says what is seen: #/CHAIN/PAIR/INTERVAL can be kept and shared.
 function readHash() {
   const [, chainId, address, interval] = decodeURIComponent(location.hash).split('/');
   if (INTERVALS.includes(interval)) state.interval = interval;
-  if (chainId && address) state.key = pairKey(chainId, address);
+  if (chainId && address) { state.key = pairKey(chainId, address); state.settled = true; }
 }
 
 function writeHash() {
-  if (state.key) history.replaceState(null, '', `#/${state.key.split('/').map(encodeURIComponent).join('/')}/${state.interval}`);
+  if (state.key && state.settled) history.replaceState(null, '', `#/${state.key.split('/').map(encodeURIComponent).join('/')}/${state.interval}`);
 }
 
 const where = () => {
@@ -28,7 +32,7 @@ const where = () => {
   return { chain: Number(chainId), pair: address.join('/'), interval: state.interval };
 };
 
-const pairs = new Pairs((key) => choose(key, state.interval));
+const pairs = new Pairs((key) => wish(key, state.interval));
 const chart = new Chart(loadOlder);
 const groups = new Groups((name) => { groups.chosen = name; refreshGroups(); });
 
@@ -52,6 +56,12 @@ const live = new Live({
   },
 });
 live.subscribe({ interval: '1m' });
+
+/** Somebody wants to see this. */
+function wish(key, interval) {
+  state.settled = true;
+  choose(key, interval);
+}
 
 function choose(key, interval) {
   if (state.wanted) live.unsubscribe(state.wanted);
@@ -121,7 +131,8 @@ function drawHead() {
 const refreshPairs = every(10_000, async () => {
   try {
     pairs.set(await ask('/api/pairs'));
-    if ((!state.key || !pairs.get(state.key)) && pairs.first) choose(pairs.first, state.interval);
+    const follow = !state.settled && performance.now() < FOLLOW_MS && pairs.first !== state.key;
+    if (pairs.first && (follow || !state.key || !pairs.get(state.key))) choose(pairs.first, state.interval);
     else if (state.key && !state.wanted) choose(state.key, state.interval);
     else if (state.key) { pairs.select(state.key); drawHead(); }
   } catch (error) { pairs.failed(error.message); }
@@ -148,21 +159,22 @@ setInterval(() => {
   updatesBefore = state.updates;
 }, 2000);
 
-$('intervals').append(...INTERVALS.map((interval) => el('button', { type: 'button', role: 'radio', onclick: () => state.key && choose(state.key, interval) }, interval)));
+$('intervals').append(...INTERVALS.map((interval) => el('button', { type: 'button', role: 'radio', onclick: () => state.key && wish(state.key, interval) }, interval)));
 $('intervals').addEventListener('keydown', (event) => {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (!step || !state.key) return;
   const at = (INTERVALS.indexOf(state.interval) + step + INTERVALS.length) % INTERVALS.length;
-  choose(state.key, INTERVALS[at]);
+  wish(state.key, INTERVALS[at]);
   $('intervals').children[at].focus();
 });
 document.addEventListener('keydown', (event) => {
   if (document.activeElement?.tagName === 'INPUT' || event.metaKey || event.ctrlKey || event.altKey) return;
   const interval = INTERVALS[Number(event.key) - 1];
-  if (interval && state.key) choose(state.key, interval);
+  if (interval && state.key) wish(state.key, interval);
 });
 window.addEventListener('hashchange', () => { readHash(); if (state.key) choose(state.key, state.interval); });
 
 readHash();
 refreshPairs();
 refreshGroups();
+for (const ms of [1500, 4000, 8000]) setTimeout(refreshPairs, ms);

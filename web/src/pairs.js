@@ -1,8 +1,12 @@
 // The list of pairs: live price, change, a small line. A listbox: arrows move, Enter chooses, `/` finds.
 
 import { chain, change, compact, shorten } from './format.js';
-import { $, el, empty, say, showPrice } from './dom.js';
+import { $, css, el, empty, say, showPrice } from './dom.js';
 
+const FLASH = { duration: 700, easing: 'ease-out' };
+const STILL = window.matchMedia('(prefers-reduced-motion: reduce)');
+const TRAIL_MS = 2000;
+const TRAIL_MAX = 48;
 const SVG = 'http://www.w3.org/2000/svg';
 
 export const pairKey = (chainId, address) => `${chainId}/${address}`;
@@ -60,12 +64,13 @@ export class Pairs {
     if (candle.close === before) return true;
     const first = before / (1 + (row.pair.change_24h ?? 0));
     row.pair.price = candle.close;
+    if (performance.now() - (row.trailAt ?? -Infinity) > TRAIL_MS) {
+      row.trailAt = performance.now();
+      row.trail = [...(row.trail ?? []), candle.close].slice(-TRAIL_MAX);
+    }
     if (Number.isFinite(first) && first > 0) row.pair.change_24h = candle.close / first - 1;
     this.#draw(row);
-    const name = candle.close > before ? 'flash-up' : 'flash-down';
-    row.price.classList.remove('flash-up', 'flash-down');
-    void row.price.offsetWidth; // Begins the animation anew.
-    row.price.classList.add(name);
+    if (!STILL.matches) row.price.animate([{ color: css(candle.close > before ? '--up' : '--down') }, {}], FLASH);
     return true;
   }
 
@@ -114,7 +119,10 @@ export class Pairs {
     row.percent.className = rises ? 'up' : falls ? 'down' : '';
     row.node.classList.toggle('rises', rises);
     row.node.classList.toggle('falls', falls);
-    row.path.setAttribute('d', line([...(pair.sparkline ?? []), pair.price]));
+    // A young store has few closes of its long grain; what was seen since says more.
+    const closes = pair.sparkline ?? [];
+    const seen = (row.trail ?? []).length > closes.length ? row.trail : closes;
+    row.path.setAttribute('d', line([...seen, pair.price]));
     row.node.title = pair.pair_address;
   }
 

@@ -106,7 +106,7 @@ fn tell(event: &GroupEvent) -> String {
         "left" if why == "left" || why.is_empty() => format!("{who} left"),
         "left" => format!("{who} left: {why}"),
         "rebalance-began" => format!("Rebalance: {why}"),
-        "generation-began" => format!("{why}; {who} leads"),
+        "generation-began" => format!("{}; {who} leads", one(&why)),
         "rebalance-ended" => {
             let partitions = event.owners.iter().map(|(_, partitions)| partitions.len()).sum();
             let verb = if event.owners.len() == 1 { "owns" } else { "own" };
@@ -118,12 +118,17 @@ fn tell(event: &GroupEvent) -> String {
         "deleted" => format!("The group is no more: {why}"),
         "offsets-dropped" => format!("Offsets forgotten: {why}"),
         "fenced" => format!("{who} was refused: {why}"),
-        "loaded" => format!("Read from its records: {why}"),
+        "loaded" => format!("Read from its records: {}", one(&why)),
         // A kind that is younger than this page.
         kind => {
             [kind, &who, &why].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(": ")
         }
     }
+}
+
+/// The log counts without grammar.
+fn one(text: &str) -> String {
+    text.strip_prefix("1 members").map_or(text.to_owned(), |rest| format!("1 member{rest}"))
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -1,4 +1,4 @@
-//! The web page and what it asks about groups: `docs/http-api.md` fixes the words.
+//! The web page and what it asks about groups: `docs/http.md` fixes the words.
 //!
 //! The page's files are in the binary. Groups are asked of any Kafka-protocol broker through the admin; what only our own
 //! broker knows (generations, the event log) comes through [`History`], and where there is none it is left out, never

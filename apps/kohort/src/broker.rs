@@ -7,6 +7,7 @@ use kohort_broker::settings::{SettingError, Settings};
 use kohort_broker::{Broker, Config, StartError};
 use kohort_service::{Complaint, Shutdown};
 
+use crate::http::folder_complaint;
 use crate::{Outcome, output};
 
 /// The broker alone, for any Kafka client
@@ -91,12 +92,7 @@ pub(crate) async fn start(
 fn complain(error: StartError, flag: &str) -> anyhow::Error {
     match error {
         StartError::Listen { address, source } => listen_complaint(&address, &source, flag).into(),
-        StartError::Folder { path, source } => {
-            Complaint::new(format!("the data folder cannot be used: {source}"))
-                .at(path.display().to_string())
-                .hint("make it writable, or name another with `--data DIR`")
-                .into()
-        }
+        StartError::Folder { path, source } => folder_complaint(&path, &source).into(),
         StartError::InUse { path, pid } => {
             Complaint::new(format!("another broker, process {pid}, uses the data folder"))
                 .at(path.display().to_string())

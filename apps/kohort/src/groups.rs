@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use clap::Subcommand;
 use kohort_client::admin::{Admin, AdminError, GroupDescription, GroupListing};
 use kohort_client::{Offset, SeekTo, TopicPartition};
+use kohort_service::Complaint;
 use serde_json::{Value, json};
 
-use crate::replay::connect;
+use crate::replay;
 use crate::{Outcome, output};
 
 /// Consumer groups of a broker: list, describe with lag
@@ -48,11 +49,15 @@ enum Action {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
-    let admin = connect(&args.bootstrap_server)?.admin();
+    let admin = replay::admin(&args.bootstrap_server)?;
     match args.action {
         Action::List => list(&admin.list_groups().await?, args.json)?,
         Action::Describe { group } => {
             let description = admin.describe_group(&group).await?;
+            if description.state == "Dead" {
+                let complaint = Complaint::new(format!("there is no group `{group}`"));
+                return Err(complaint.hint("`kohort groups list` says which there are").into());
+            }
             let positions = positions(&admin, &description).await?;
             describe(&description, &positions, args.json)?;
         }

@@ -1,6 +1,7 @@
 //! One HTTP server: bound first, so that a busy port is said before anything else begins; ended within a grace time.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,6 +22,13 @@ const STOP_GRACE: Duration = Duration::from_millis(300);
 /// An address on which nobody can listen.
 pub(crate) async fn bind(address: &str) -> Result<TcpListener, Complaint> {
     TcpListener::bind(address).await.map_err(|source| listen_complaint(address, &source, "--http"))
+}
+
+/// A data folder that cannot be used.
+pub(crate) fn folder_complaint(path: &Path, source: &std::io::Error) -> Complaint {
+    Complaint::new(format!("the data folder cannot be used: {source}"))
+        .at(path.display().to_string())
+        .hint("make it writable, or name another with `--data DIR`")
 }
 
 /// A server that serves.

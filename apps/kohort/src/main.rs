@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use kohort_service::Complaint;
 
 mod broker;
-mod dataflow;
+mod dataflow_service;
 mod feed;
 mod groups;
 mod http;
@@ -18,7 +18,7 @@ mod output;
 mod progress;
 mod replay;
 mod topics;
-mod verify;
+mod up;
 
 /// What a command that ran to its end says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  kohort up                                    everything in one process; the page on http://127.0.0.1:8080
   kohort broker                                a broker for any Kafka client, on 127.0.0.1:9092
   kohort replay trades.jsonl.zst --topic t     trade files into a topic
   kohort topics list                           what a broker holds
@@ -53,10 +54,10 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::Args),
     Broker(broker::Args),
-    Dataflow(dataflow::Args),
+    Dataflow(dataflow_service::Args),
     Replay(replay::Args),
-    Verify(verify::Args),
     Topics(topics::Args),
     Groups(groups::Args),
 }
@@ -80,10 +81,10 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Outcome> {
     match command {
+        Command::Up(args) => up::run(args).await,
+        Command::Dataflow(args) => dataflow_service::run(args).await,
         Command::Broker(args) => broker::run(args).await,
-        Command::Dataflow(args) => dataflow::run(args).await,
         Command::Replay(args) => replay::run(args).await,
-        Command::Verify(args) => verify::run(args).await,
         Command::Topics(args) => topics::run(args).await,
         Command::Groups(args) => groups::run(args).await,
     }

@@ -1,9 +1,9 @@
 //! `kohort replay`: trade files into a topic, as the chain parsers would have sent them.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use kohort_client::{Client, ClientConfig};
+use kohort_client::{Admin, Client, ClientConfig};
 use kohort_service::Complaint;
 
 use crate::feed::pace::{Play, Speed};
@@ -38,7 +38,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
-    let client = connect(&args.bootstrap_server)?;
+    let client = connect(ClientConfig::new(args.bootstrap_server.clone()))?;
     let mut messages = Vec::new();
     for path in &args.files {
         messages.extend(files::read(path, args.key)?);
@@ -67,11 +67,20 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// A client of these brokers, for a person who waits: a broker that is not there is said after some seconds.
+///
+/// # Errors
+/// An address that is none.
+pub(crate) fn admin(servers: &[String]) -> Result<Admin, Complaint> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    connect(ClientConfig::new(servers.iter().cloned()).api_timeout(PATIENCE)).map(|client| client.admin())
+}
+
 /// A client of these brokers.
 ///
 /// # Errors
 /// An address that is none.
-pub(crate) fn connect(servers: &[String]) -> Result<Client, Complaint> {
-    Client::new(ClientConfig::new(servers.iter().cloned()))
+pub(crate) fn connect(config: ClientConfig) -> Result<Client, Complaint> {
+    Client::new(config)
         .map_err(|error| Complaint::new(error.to_string()).hint("write `--bootstrap-server 127.0.0.1:9092`"))
 }

@@ -5,7 +5,7 @@ use kohort_client::admin::{NewTopic, TopicDescription};
 use kohort_service::Complaint;
 use serde_json::{Value, json};
 
-use crate::replay::connect;
+use crate::replay;
 use crate::{Outcome, output};
 
 /// Topics of a broker: list, describe, create, delete
@@ -72,7 +72,7 @@ pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
-    let admin = connect(&args.bootstrap_server)?.admin();
+    let admin = replay::admin(&args.bootstrap_server)?;
     match args.action {
         Action::List => list(&admin.list_topics().await?, args.json)?,
         Action::Describe { topic } => describe(&admin.describe_topic(&topic).await?, args.json)?,

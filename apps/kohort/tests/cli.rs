@@ -60,9 +60,15 @@ fn text(path: &Path) -> &str {
 #[test]
 fn every_command_has_help_with_examples() {
     let help = String::from_utf8(kohort(&["--help"]).stdout).expect("text");
-    let commands = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+    let block = help
+        .lines()
+        .skip_while(|line| !line.starts_with("Commands:"))
+        .skip(1)
+        .take_while(|line| !line.is_empty());
+    // A description that is wrapped goes on further to the right.
+    let commands = block.filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
     let names: Vec<&str> =
-        commands.map_while(|line| line.split_whitespace().next()).filter(|&name| name != "help").collect();
+        commands.filter_map(|line| line.split_whitespace().next()).filter(|&name| name != "help").collect();
     assert!(names.contains(&"broker") && names.contains(&"replay"), "{names:?}");
     for name in names {
         let output = kohort(&[name, "--help"]);

@@ -4,8 +4,10 @@
 //! is. [`messages`] and [`pace`] are plain functions; [`send`] touches the world.
 
 pub(crate) mod files;
+pub(crate) mod live;
 pub(crate) mod messages;
 pub(crate) mod pace;
 pub(crate) mod send;
+pub(crate) mod sets;
 
 pub(crate) use messages::Keying;
