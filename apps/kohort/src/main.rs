@@ -17,8 +17,10 @@ mod http;
 mod output;
 mod progress;
 mod replay;
+mod sim;
 mod topics;
 mod up;
+mod verify;
 
 /// What a command that ran to its end says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,8 @@ enum Command {
     Broker(broker::Args),
     Dataflow(dataflow_service::Args),
     Replay(replay::Args),
+    Sim(sim::Args),
+    Verify(verify::Args),
     Topics(topics::Args),
     Groups(groups::Args),
 }
@@ -85,6 +89,8 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Dataflow(args) => dataflow_service::run(args).await,
         Command::Broker(args) => broker::run(args).await,
         Command::Replay(args) => replay::run(args).await,
+        Command::Sim(args) => sim::run(&args),
+        Command::Verify(args) => verify::run(args).await,
         Command::Topics(args) => topics::run(args).await,
         Command::Groups(args) => groups::run(args).await,
     }
