@@ -1,0 +1,4 @@
+//! Coordinator and members in one process, with a fake wire between them and time as a number.
+
+mod pair;
+mod wire;
