@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use kohort_service::Complaint;
 
 mod broker;
-mod dataflow_service;
+mod dataflow;
 mod feed;
 mod groups;
 mod http;
@@ -50,6 +50,8 @@ Examples:
   kohort up                                    everything in one process; the page on http://127.0.0.1:8080
   kohort broker                                a broker for any Kafka client, on 127.0.0.1:9092
   kohort replay trades.jsonl.zst --topic t     trade files into a topic
+  kohort verify TRADES --candles REFERENCE     the whole road, compared candle by candle
+  kohort sim --seeds 1000                      the group core under seeded faults
   kohort topics list                           what a broker holds
   kohort groups describe G                     who owns which partition, and the lag
 ";
@@ -58,10 +60,15 @@ Examples:
 enum Command {
     Up(up::Args),
     Broker(broker::Args),
-    Dataflow(dataflow_service::Args),
+    Dataflow(dataflow::Args),
     Replay(replay::Args),
+<<<<<<< HEAD
     Sim(sim::Args),
     Verify(verify::Args),
+=======
+    Verify(verify::Args),
+    Sim(sim::Args),
+>>>>>>> 7430a80 (kohort: verify and sim are commands again; one dataflow command)
     Topics(topics::Args),
     Groups(groups::Args),
 }
@@ -69,6 +76,9 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     kohort_service::log::init(&cli.log);
+    if let Command::Sim(args) = cli.command {
+        return sim::run(args).unwrap_or_else(|error| fail(&error));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -86,13 +96,17 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Up(args) => up::run(args).await,
-        Command::Dataflow(args) => dataflow_service::run(args).await,
+        Command::Dataflow(args) => dataflow::run(args).await,
         Command::Broker(args) => broker::run(args).await,
         Command::Replay(args) => replay::run(args).await,
+<<<<<<< HEAD
         Command::Sim(args) => sim::run(&args),
+=======
+>>>>>>> 7430a80 (kohort: verify and sim are commands again; one dataflow command)
         Command::Verify(args) => verify::run(args).await,
         Command::Topics(args) => topics::run(args).await,
         Command::Groups(args) => groups::run(args).await,
+        Command::Sim(_) => unreachable!("runs before there is a runtime"),
     }
 }
 

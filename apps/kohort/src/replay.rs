@@ -38,7 +38,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
-    let client = connect(ClientConfig::new(args.bootstrap_server.clone()))?;
+    let client = connect(&args.bootstrap_server)?;
     let mut messages = Vec::new();
     for path in &args.files {
         messages.extend(files::read(path, args.key)?);
@@ -67,20 +67,24 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// A client of these brokers, for a person who waits: a broker that is not there is said after some seconds.
+/// A client of these brokers.
+///
+/// # Errors
+/// An address that is none.
+pub(crate) fn connect(servers: &[String]) -> Result<Client, Complaint> {
+    client(ClientConfig::new(servers.iter().cloned()))
+}
+
+/// The admin of these brokers, for a person who waits: brokers that are not there are said after some seconds.
 ///
 /// # Errors
 /// An address that is none.
 pub(crate) fn admin(servers: &[String]) -> Result<Admin, Complaint> {
     const PATIENCE: Duration = Duration::from_secs(10);
-    connect(ClientConfig::new(servers.iter().cloned()).api_timeout(PATIENCE)).map(|client| client.admin())
+    client(ClientConfig::new(servers.iter().cloned()).api_timeout(PATIENCE)).map(|client| client.admin())
 }
 
-/// A client of these brokers.
-///
-/// # Errors
-/// An address that is none.
-pub(crate) fn connect(config: ClientConfig) -> Result<Client, Complaint> {
+fn client(config: ClientConfig) -> Result<Client, Complaint> {
     Client::new(config)
         .map_err(|error| Complaint::new(error.to_string()).hint("write `--bootstrap-server 127.0.0.1:9092`"))
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use ::dataflow::Dataflow;
 use anyhow::Context;
 use console::{Console, History};
-use dataflow::Dataflow;
 use kohort_broker::Broker;
 use kohort_broker::groups::GroupEvent;
 use kohort_broker::settings::Settings;
@@ -118,10 +118,10 @@ async fn serve(
         // until their session ends, because the broker that could have seen them go went with them.
         kq.instance_id.get_or_insert_with(|| format!("up-{}", kq.name));
     }
-    let mut settings = dataflow::Settings::new(file, &args.data);
+    let mut settings = ::dataflow::Settings::new(file, &args.data);
     settings.brokers = Some(brokers);
     settings.registry = registry.clone();
-    let mut dataflow = dataflow::start(&settings).context("start dataflow")?;
+    let mut dataflow = ::dataflow::start(&settings).context("start dataflow")?;
     let history: Arc<dyn History> = Arc::new(EventLog(Arc::downgrade(broker)));
     let console = Console::new(client.clone(), Some(history), registry.clone());
     let server = Server::start(listener, dataflow.api().merge(console.router()), shutdown)?;

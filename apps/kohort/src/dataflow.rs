@@ -43,7 +43,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         None => None,
     };
     std::fs::create_dir_all(&args.data).map_err(|source| http::folder_complaint(&args.data, &source))?;
-    let mut dataflow = dataflow::start(&dataflow::Settings::new(file, &args.data))?;
+    let mut dataflow = ::dataflow::start(&::dataflow::Settings::new(file, &args.data))?;
     let server =
         listener.map(|listener| Server::start(listener, dataflow.router(), &shutdown)).transpose()?;
     let outcome = tokio::select! {
