@@ -62,13 +62,8 @@ enum Command {
     Broker(broker::Args),
     Dataflow(dataflow::Args),
     Replay(replay::Args),
-<<<<<<< HEAD
-    Sim(sim::Args),
-    Verify(verify::Args),
-=======
     Verify(verify::Args),
     Sim(sim::Args),
->>>>>>> 7430a80 (kohort: verify and sim are commands again; one dataflow command)
     Topics(topics::Args),
     Groups(groups::Args),
 }
@@ -99,10 +94,6 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Dataflow(args) => dataflow::run(args).await,
         Command::Broker(args) => broker::run(args).await,
         Command::Replay(args) => replay::run(args).await,
-<<<<<<< HEAD
-        Command::Sim(args) => sim::run(&args),
-=======
->>>>>>> 7430a80 (kohort: verify and sim are commands again; one dataflow command)
         Command::Verify(args) => verify::run(args).await,
         Command::Topics(args) => topics::run(args).await,
         Command::Groups(args) => groups::run(args).await,
