@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use kohort_broker::Broker;
-use kohort_client::{Client, ClientConfig, SeekTo, TopicPartition};
+use kohort_client::{Client, SeekTo, TopicPartition};
 use kohort_service::{Complaint, Shutdown};
 use market_store::{CandleStore, SqliteStore};
 
@@ -146,7 +146,7 @@ impl Road {
         } else {
             (None, args.bootstrap_server.clone())
         };
-        let client = replay::connect(ClientConfig::new(servers.iter().cloned()))?;
+        let client = replay::connect(&servers)?;
         send::ensure_topic(&client, &topic, args.partitions).await?;
         if let Some(parent) = store_file.parent() {
             std::fs::create_dir_all(parent).with_context(|| format!("make `{}`", parent.display()))?;
