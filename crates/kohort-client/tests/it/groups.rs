@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kohort_client::{Client, Consumer, ConsumerEvent, LeaveReason, OffsetReset, SeekTo, TopicPartition};
+use kohort_client::{
+    Client, CommitError, Consumer, ConsumerEvent, LeaveReason, OffsetReset, SeekTo, TopicPartition,
+};
 
 use crate::server::{Server, event, produce, read, soon, tp, unique, values};
 
@@ -220,17 +222,38 @@ async fn members_that_come_and_go_read_everything_and_nothing_twice() {
         let (handle, seen) = (consumer.handle(), seen.clone());
         tokio::spawn(async move {
             let until = tokio::time::Instant::now() + stay.unwrap_or(Duration::from_secs(60));
+            // Counted once it is committed: at most once, so that a second sight would be a fault of the client's.
+            let mut pending: Vec<(TopicPartition, i64, Vec<u32>)> = vec![];
             while let Ok(event) = tokio::time::timeout_at(until, consumer.next()).await {
-                if let ConsumerEvent::Batch(batch) = event {
-                    // Committed first: at most once, so that a second sight would be a fault of the client's.
-                    let offset = (batch.topic_partition(), batch.next_offset());
-                    if handle.commit([offset]).await.is_ok() {
+                let (mut giving_up, mut callback) = (vec![], None);
+                match event {
+                    ConsumerEvent::Batch(batch) => {
                         let numbers = batch.records().map(|record| {
                             String::from_utf8_lossy(record.unwrap().value.unwrap()).parse::<u32>().unwrap()
                         });
-                        seen.lock().unwrap().extend(numbers);
+                        pending.push((batch.topic_partition(), batch.next_offset(), numbers.collect()));
+                    }
+                    ConsumerEvent::Revoking { partitions, ack } => {
+                        (giving_up, callback) = (partitions, Some(ack));
+                    }
+                    ConsumerEvent::Lost { partitions } => {
+                        pending.retain(|(name, ..)| !partitions.contains(name));
+                    }
+                    _ => {}
+                }
+                let mut kept = vec![];
+                for (name, offset, numbers) in pending {
+                    match handle.commit([(name.clone(), offset)]).await {
+                        Ok(()) => seen.lock().unwrap().extend(numbers),
+                        // What stays can be committed after the rebalance; what goes is read by its next owner.
+                        Err(CommitError::RebalanceInProgress) if !giving_up.contains(&name) => {
+                            kept.push((name, offset, numbers));
+                        }
+                        Err(_) => {}
                     }
                 }
+                pending = kept;
+                drop(callback);
                 if seen.lock().unwrap().len() as u32 >= total {
                     break;
                 }
