@@ -66,7 +66,7 @@ impl ConsumerBuilder {
             fetch_max_bytes: 50 << 20,
             partition_max_bytes: 1 << 20,
             fetch_max_wait: Duration::from_millis(500),
-            prefetch_bytes: 8 << 20,
+            prefetch_bytes: 4 << 20,
             check_crcs: true,
             isolation: Isolation::ReadUncommitted,
         }
@@ -159,7 +159,7 @@ impl ConsumerBuilder {
     }
 
     /// How many bytes may lie fetched and not yet returned by `next`; beyond it nothing is fetched (librdkafka's
-    /// `queued.max.messages.kbytes`). Default 8 MiB.
+    /// `queued.max.messages.kbytes`). Default 4 MiB: more does not stay in the processor's caches until it is read.
     #[must_use]
     pub fn prefetch_bytes(mut self, bytes: usize) -> Self {
         self.prefetch_bytes = bytes;

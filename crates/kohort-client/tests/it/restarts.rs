@@ -1,5 +1,4 @@
-//! The broker goes away and comes back. Only with our own, which a test can stop; against Apache Kafka the same is done by hand,
-//! by killing its process, and the group tests are the same for both.
+//! The broker goes away and comes back: our own, or Apache Kafka where `KOHORT_TEST_RESTART` says how to kill and start it.
 
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use crate::server::{PATIENCE, Server, produce, read, soon, tp, unique, values};
 
 #[tokio::test]
 async fn a_consumer_goes_on_after_its_broker_returned() {
-    let mut server = Server::own().await;
+    let mut server = Server::restartable().await;
     let client = server.client();
     let topic = server.topic(&client, 2).await;
     produce(&client, &topic, 0, &["a"]).await;
@@ -34,7 +33,7 @@ async fn a_consumer_goes_on_after_its_broker_returned() {
 
 #[tokio::test]
 async fn a_producer_loses_nothing_and_writes_nothing_twice_over_restarts() {
-    let mut server = Server::own().await;
+    let mut server = Server::restartable().await;
     let client = server.client();
     let topic = server.topic(&client, 3).await;
     let producer = client.producer().batch_size(2_000).build();
@@ -71,7 +70,7 @@ async fn a_producer_loses_nothing_and_writes_nothing_twice_over_restarts() {
 
 #[tokio::test]
 async fn a_client_may_be_made_before_its_broker() {
-    let mut server = Server::own().await;
+    let mut server = Server::restartable().await;
     let client = server.client();
     let topic = server.topic(&client, 1).await;
     let late = server.client();

@@ -39,8 +39,17 @@ impl Server {
         Self::own().await
     }
 
-    /// A broker of ours, whatever the environment says: it can be restarted.
-    pub(crate) async fn own() -> Self {
+    /// A server that can be restarted: one of ours, or the external one if `KOHORT_TEST_RESTART` is a command that kills it
+    /// and starts it again. Other tests would not like that: run these alone (`cargo test --test it restarts -- --test-threads 1`).
+    pub(crate) async fn restartable() -> Self {
+        if std::env::var_os("KOHORT_TEST_RESTART").is_some() {
+            Self::start().await
+        } else {
+            Self::own().await
+        }
+    }
+
+    async fn own() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let broker = Broker::start(config(&folder, "127.0.0.1:0")).await.unwrap();
         Self { bootstrap: broker.address().to_string(), own: Some((broker, folder)) }
@@ -48,7 +57,15 @@ impl Server {
 
     /// Stops the broker, and starts another on its folder and port once `meanwhile` is over.
     pub(crate) async fn restart(&mut self, meanwhile: impl Future<Output = ()>) {
-        let (broker, folder) = self.own.take().unwrap();
+        let Some((broker, folder)) = self.own.take() else {
+            let command = std::env::var("KOHORT_TEST_RESTART").unwrap();
+            let restarted = tokio::task::spawn_blocking(|| {
+                std::process::Command::new("sh").arg("-c").arg(command).status()
+            });
+            meanwhile.await;
+            assert!(restarted.await.unwrap().unwrap().success());
+            return;
+        };
         broker.shutdown().await;
         meanwhile.await;
         let broker = Broker::start(config(&folder, &self.bootstrap)).await.unwrap();
