@@ -142,6 +142,7 @@ impl Log {
             self.recent.clear();
         }
         self.cleaned_to = self.cleaned_to.max(compacted.cleaned_to);
+        self.recent.forget_before(self.cleaned_to);
         self.write_checkpoint()?;
         Ok(stats)
     }

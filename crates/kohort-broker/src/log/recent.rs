@@ -100,6 +100,13 @@ impl Recent {
         }
     }
 
+    /// Forgets what lies before `offset`: compaction took some of it away.
+    pub(super) fn forget_before(&mut self, offset: i64) {
+        while self.pieces.front().is_some_and(|piece| piece.base_offset < offset) {
+            self.pop();
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         while !self.pieces.is_empty() {
             self.pop();

@@ -107,6 +107,22 @@ fn the_latest_record_of_each_key_stays_at_its_offset() {
 }
 
 #[test]
+fn what_compaction_took_away_is_not_given_from_memory() {
+    let dir = TempDir::new().expect("a folder");
+    let config = LogConfig { recent_bytes_max: 1 << 20, ..compacting() };
+    let (mut log, _) = open(&dir, config);
+    fill(&mut log, 60);
+    assert!(log.read(0, 300, true).expect("in range").in_memory());
+    compact(&mut log, NOW);
+    let given = records(&log);
+    let closed: Vec<_> = given.iter().filter(|r| r.0 < log.active.base_offset).map(|r| r.1.clone()).collect();
+    let keys: std::collections::BTreeSet<_> = closed.iter().cloned().collect();
+    assert_eq!(closed.len(), keys.len(), "one record of each key");
+    let tail = log.active.base_offset;
+    assert!(log.read(tail, 300, true).expect("in range").in_memory(), "the rest stays");
+}
+
+#[test]
 fn a_tombstone_goes_with_a_later_compaction_after_its_retention() {
     let dir = TempDir::new().expect("a folder");
     let (mut log, _) = open(&dir, compacting());
