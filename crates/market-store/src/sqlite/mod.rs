@@ -21,7 +21,7 @@ mod row;
 mod schema;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -29,6 +29,8 @@ use crate::{CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, StoreE
 
 /// How long a call waits for other processes that write. A flush takes milliseconds; ten seconds mean that something hangs.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two tries to open a file where SQLite itself does not wait.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// A store in a SQLite file.
 pub struct SqliteStore {
@@ -44,10 +46,18 @@ impl SqliteStore {
             std::fs::create_dir_all(folder)
                 .map_err(|source| StoreError::Folder { folder: folder.to_owned(), source })?;
         }
-        let fail = |error| failure(file, error);
-        let mut connection = connect(file, OpenFlags::default()).map_err(fail)?;
-        schema::prepare(&mut connection, file)?;
-        Ok(SqliteStore { connection, file: file.to_owned(), flusher: flush::Flusher::default() })
+        let until = Instant::now() + BUSY_TIMEOUT;
+        loop {
+            match prepared(file) {
+                // Where another process opens the file for the first time, SQLite says so at once and does not wait.
+                Err(StoreError::Busy { .. }) if Instant::now() < until => std::thread::sleep(BUSY_PAUSE),
+                Err(error) => return Err(error),
+                Ok(connection) => {
+                    let flusher = flush::Flusher::default();
+                    return Ok(SqliteStore { connection, file: file.to_owned(), flusher });
+                }
+            }
+        }
     }
 
     /// Waits so long for other processes that write, instead of ten seconds.
@@ -81,6 +91,13 @@ impl CandleStore for SqliteStore {
         let connection = connect(&self.file, flags).map_err(|error| failure(&self.file, error))?;
         Ok(Box::new(query::Reader::new(connection, self.file.clone())))
     }
+}
+
+/// A connection to a file whose schema is up to date.
+fn prepared(file: &Path) -> Result<Connection, StoreError> {
+    let mut connection = connect(file, OpenFlags::default()).map_err(|error| failure(file, error))?;
+    schema::prepare(&mut connection, file)?;
+    Ok(connection)
 }
 
 fn connect(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {

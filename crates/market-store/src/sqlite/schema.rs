@@ -68,16 +68,13 @@ const STEPS: [&str; 1] = ["
 "];
 
 /// Brings the file to the newest version; refuses one that is newer still, or somebody else's.
+///
+/// Several processes may do so at once. SQLite waits for nobody while it turns a new file into WAL mode: one of them succeeds,
+/// another is told [`StoreError::Busy`] without the busy timeout, and [`super::SqliteStore::open`] lets it try again.
 pub(super) fn prepare(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
     let fail = |error| failure(file, error);
-    let pragma = |connection: &Connection, name: &str| {
-        connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0))
-    };
     let known = STEPS.len() as i64;
-    let found = pragma(connection, "user_version").map_err(fail)?;
-    let application = pragma(connection, "application_id").map_err(fail)?;
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
+    let (found, application, tables) = identity(connection).map_err(fail)?;
     if application != APPLICATION_ID && (tables > 0 || found != 0) {
         let source = "a SQLite file of another program".into();
         return Err(StoreError::NotAStore { store: file.display().to_string(), source });
@@ -99,4 +96,16 @@ pub(super) fn prepare(connection: &mut Connection, file: &Path) -> Result<(), St
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
     transaction.pragma_update(None, "user_version", known).map_err(fail)?;
     transaction.commit().map_err(fail)
+}
+
+/// The file's version, whose it is, and how many tables and views it has: as one process left them, never half of one and half of
+/// another.
+fn identity(connection: &mut Connection) -> rusqlite::Result<(i64, i64, i64)> {
+    let transaction = connection.transaction()?;
+    let tables = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok((pragma(&transaction, "user_version")?, pragma(&transaction, "application_id")?, tables))
+}
+
+fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, name, |row| row.get(0))
 }

@@ -65,6 +65,26 @@ fn three_writers_share_one_file_and_lose_nothing() {
 }
 
 #[test]
+fn a_new_file_may_be_opened_by_many_at_once() {
+    const OPENERS: usize = 6;
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("candles.db");
+        let start = Barrier::new(OPENERS);
+        std::thread::scope(|scope| {
+            for _ in 0..OPENERS {
+                scope.spawn(|| {
+                    start.wait();
+                    // Closed at once by those who are quick, while others are still at it.
+                    SqliteStore::open(&file).unwrap().claim(GROUP, &[partition(0)]).unwrap();
+                });
+            }
+        });
+        assert_eq!(SqliteStore::open(&file).unwrap().positions(GROUP).unwrap()[0].epoch, OPENERS as i64);
+    }
+}
+
+#[test]
 fn a_locked_file_is_busy_and_the_same_flush_gets_through_later() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("candles.db");
