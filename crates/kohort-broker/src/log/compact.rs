@@ -137,11 +137,8 @@ impl Log {
                 self.stretch(at - 1, next);
             }
         }
-        if stats.bytes_before > 0 {
-            // Memory still has what the files have no more.
-            self.recent.clear();
-        }
         self.cleaned_to = self.cleaned_to.max(compacted.cleaned_to);
+        // Memory still has what the files have no more.
         self.recent.forget_before(self.cleaned_to);
         self.write_checkpoint()?;
         Ok(stats)
