@@ -60,7 +60,7 @@ pub fn cli(args: &[String], out: &mut dyn Write, err: &mut dyn Write) -> io::Res
             return Ok(0);
         }
         Err(Instead::Wrong(why)) => {
-            writeln!(err, "error: {why}\n\n{USAGE}")?;
+            writeln!(err, "error: {why}\n hint: `kohort sim --help` says what there is, with examples")?;
             return Ok(2);
         }
     };
@@ -76,7 +76,7 @@ fn simulate(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> 
         let outcome = match run(seed, &arguments.options) {
             Ok(outcome) => outcome,
             Err(wrong) => {
-                writeln!(err, "error: {wrong}")?;
+                writeln!(err, "error: {wrong}\n hint: `kohort sim --bug help` lists the deliberate bugs")?;
                 return Ok(2);
             }
         };
@@ -153,6 +153,10 @@ fn parse(args: &[String]) -> Result<Arguments, Instead> {
             "--seed" => seed = Some(number(name, value()?)?),
             "--protocol" => match value()? {
                 "classic" => {}
+                "consumer" => {
+                    let why = "`--protocol consumer` (KIP-848) is not simulated yet: leave it out, or write `classic`";
+                    return Err(Instead::Wrong(why.to_owned()));
+                }
                 other => {
                     let why = format!("unknown protocol `{other}`: the simulation speaks `classic`");
                     return Err(Instead::Wrong(why));

@@ -45,12 +45,14 @@ fn wrong_use_is_told_on_stderr_with_the_mend() {
         (&["--seed"][..], "`--seed` needs a value"),
         (&["--seed", "x"], "`--seed` needs a whole number, not `x`"),
         (&["--protocol", "raft"], "unknown protocol `raft`"),
+        (&["--protocol", "consumer"], "`--protocol consumer` (KIP-848) is not simulated yet"),
         (&["--bug", "gremlins"], "unknown bug `gremlins`: `--bug help` lists them"),
         (&["--sed"], "unknown argument `--sed`"),
     ] {
         let (code, out, err) = sim(args);
         assert_eq!((code, out.as_str()), (2, ""), "{args:?}");
         assert!(err.contains(says), "{err}");
+        assert!(err.contains("hint: ") && err.lines().count() == 2, "{err}");
     }
 }
 
