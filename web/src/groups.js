@@ -17,6 +17,8 @@ export class Groups {
   #hues = new Map();
   #tabs = new Map();
 
+  #input = [];
+
   constructor(onChoose) {
     this.onChoose = onChoose;
     this.chosen = null;
@@ -69,6 +71,14 @@ export class Groups {
     return tab;
   }
 
+  /** What became of the records of each topic; shown with the group that reads it. */
+  input(sources) {
+    this.#input = sources;
+    const letters = sources.reduce((total, source) => total + source.dead_letters, 0);
+    say($('vital-letters'), integer(letters));
+    $('vital-letters').parentElement.hidden = letters === 0;
+  }
+
   /** One group in full. */
   show(group) {
     const badge = $('group-state');
@@ -83,6 +93,7 @@ export class Groups {
     body.replaceChildren(
       el('dl', { class: 'facts' }, ...facts.map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, String(value))))),
       ...(orphans.length ? [el('p', { class: 'alarm', role: 'alert' }, alarm(orphans))] : []),
+      ...this.#input.filter((source) => source.group === group.group && source.dead_letters > 0).map(letters),
       el('h3', {}, group.members.length === 1 ? '1 member' : `${group.members.length} members`),
       ...group.members.map((member) => this.#member(member)),
       el('h3', {}, 'Partitions'),
@@ -143,6 +154,16 @@ function alarm(orphans) {
   const names = orphans.slice(0, 3).map((partition) => `${partition.topic} ${partition.partition}`).join(', ');
   const more = orphans.length > 3 ? ` and ${orphans.length - 3} more` : '';
   return `Nobody reads ${names}${more}: records wait there and no member owns it.`;
+}
+
+/** What could not be handled, where it is kept, and why. */
+function letters(source) {
+  const many = source.dead_letters === 1 ? '1 record' : `${integer(source.dead_letters)} records`;
+  const last = source.last_dead_letter;
+  return el('div', { class: 'alarm letters', role: 'status' },
+    el('p', {}, `${many} of ${source.topic} could not be handled, kept in`),
+    el('code', {}, source.dead_letter_topic),
+    last ? el('p', { class: 'why' }, `Last, ${ago(last.at_ms)} ago: partition ${last.partition}, offset ${last.offset}: ${last.why}`) : null);
 }
 
 /** The part of a member's id that its client id or instance id does not already say. */

@@ -3,7 +3,7 @@
 import { ask, every, Live } from './api.js';
 import { Chart } from './chart.js';
 import { $, el, empty, say, showPrice } from './dom.js';
-import { chain, change, compact, integer, price } from './format.js';
+import { chain, change, compact, integer, price, shorten } from './format.js';
 import { Groups } from './groups.js';
 import { pairKey, pairName, Pairs } from './pairs.js';
 
@@ -115,7 +115,8 @@ function drawHead() {
     $('pair-name').dataset.name = name;
     $('pair-name').replaceChildren(token, ...(base ? [el('span', {}, ` / ${base}`)] : []));
   }
-  say($('pair-address'), `${chain(pair.chain_id)}  ${pair.pair_address}`);
+  say($('pair-address'), `${chain(pair.chain_id)}  ${shorten(pair.pair_address, 10, 8)}`);
+  $('pair-address').title = pair.pair_address;
   const now = pair.price ?? chart.latest?.close;
   showPrice($('price'), now, 6);
   $('price').className = `price ${pair.change_24h > 0 ? 'up' : pair.change_24h < 0 ? 'down' : ''}`;
@@ -145,7 +146,9 @@ function refreshPairsSoon() {
 
 const refreshGroups = every(1000, async () => {
   try {
-    const name = groups.list(await ask('/api/groups'));
+    const [list, input] = await Promise.all([ask('/api/groups'), ask('/api/input')]);
+    groups.input(input);
+    const name = groups.list(list);
     if (!name) return;
     const [group, events] = await Promise.all([ask(`/api/groups/${encodeURIComponent(name)}`), ask('/api/events', { group: name, limit: 60 })]);
     groups.show(group);

@@ -97,7 +97,7 @@ export class Pairs {
     svg.setAttribute('preserveAspectRatio', 'none');
     svg.setAttribute('aria-hidden', 'true');
     svg.append(path);
-    const name = el('b', {});
+    const name = el('b', { class: 'name' });
     const detail = el('small', {});
     const node = el('li', { class: 'pair', role: 'option', id: `pair-${this.#rows.size}-${Math.random().toString(36).slice(2)}`,
       'data-key': key, 'aria-selected': String(key === this.#selected), onclick: () => this.onChoose(key) },
@@ -110,7 +110,7 @@ export class Pairs {
   #draw(row) {
     const { pair } = row;
     const { token, base } = pairName(pair);
-    row.name.replaceChildren(token, ...(base ? [el('span', {}, ` / ${base}`)] : []));
+    row.name.replaceChildren(el('i', {}, token), ...(base ? [el('span', {}, ` / ${base}`)] : []));
     say(row.detail, `${chain(pair.chain_id)} · $${compact(pair.volume_24h)}`);
     showPrice(row.price, pair.price);
     say(row.percent, change(pair.change_24h));

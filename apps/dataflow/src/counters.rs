@@ -1,9 +1,11 @@
 //! What the service counts, as metrics that anybody may read.
 
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use kohort_service::metrics::{Counter, Gauge, Registry};
-use market_data::{Counts, Rejection};
+use market_data::{Counts, Place, Rejection};
+use serde::Serialize;
 
 /// The numbers of one topic of one group.
 #[derive(Debug, Clone)]
@@ -11,16 +13,27 @@ pub(crate) struct Counters {
     pub(crate) messages: Counter,
     pub(crate) bytes: Counter,
     pub(crate) trades: Counter,
-    liquidity: Counter,
-    no_price: Counter,
-    rejected: Counter,
-    undecodable: Counter,
+    pub(crate) liquidity: Counter,
+    pub(crate) no_price: Counter,
+    pub(crate) rejected: Counter,
+    pub(crate) undecodable: Counter,
+    pub(crate) dead_letters: Counter,
     pub(crate) flushes: Counter,
     pub(crate) fenced: Counter,
     pub(crate) candles: Counter,
     /// Microseconds, because a counter is whole.
     pub(crate) flush_us: Counter,
     pub(crate) last_trade_at: Gauge,
+    last_refused: Arc<Mutex<Option<Refused>>>,
+}
+
+/// A record that could not be handled, or not wholly.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Refused {
+    at_ms: u64,
+    partition: i32,
+    offset: i64,
+    why: String,
 }
 
 impl Counters {
@@ -38,6 +51,10 @@ impl Counters {
             ),
             rejected: counter("dataflow_rejected_total", "Elements of messages that could not be understood"),
             undecodable: counter("dataflow_undecodable_total", "Records that are no array of trades"),
+            dead_letters: counter(
+                "dataflow_dead_letters_total",
+                "Records that could not be handled, or not wholly: kept in the dead-letter topic",
+            ),
             flushes: counter("dataflow_flushes_total", "Transactions written"),
             fenced: counter(
                 "dataflow_fenced_total",
@@ -50,6 +67,7 @@ impl Counters {
                 "Time of the newest trade, unix seconds",
                 &labels,
             ),
+            last_refused: Arc::default(),
         }
     }
 
@@ -75,6 +93,24 @@ impl Counters {
         self.messages.add(1);
         self.bytes.add(bytes as u64);
         self.undecodable.add(1);
+    }
+
+    /// Counts a record that goes to the dead letters, and remembers it as the last.
+    pub(crate) fn refused(&self, place: Place, why: &str) {
+        self.dead_letters.add(1);
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let refused = Refused {
+            at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            partition: place.partition,
+            offset: place.offset,
+            why: why.to_owned(),
+        };
+        *self.last_refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
+    }
+
+    /// The last record that went to the dead letters.
+    pub(crate) fn last_refused(&self) -> Option<Refused> {
+        self.last_refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Counts a transaction that began at `since`.

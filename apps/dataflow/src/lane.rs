@@ -57,23 +57,28 @@ impl Worker for Lane {
 
     fn record(&mut self, batch: &FetchedBatch, record: &Record<'_>) -> Result<(), Reject> {
         // A record without a value (a tombstone, to Kafka) says nothing.
-        let Some(value) = record.value else { return Ok(()) };
+        let Some(value) = record.value else {
+            self.counters.messages.add(1);
+            return Ok(());
+        };
         let place = Place { partition: batch.partition(), offset: record.offset };
-        match self.aggregator.add_message(place, value) {
+        let why = match self.aggregator.add_message(place, value) {
             Ok(counts) => {
                 self.counters.message(value.len(), &counts);
                 match counts.first_rejection {
                     // The good trades of the message are in the candles; the bad ones are not lost, they are in the
                     // dead letters with their message.
-                    Some((index, why)) => Err(Reject(partly_rejected(&counts, index, why))),
-                    None => Ok(()),
+                    Some((index, why)) => partly_rejected(&counts, index, why),
+                    None => return Ok(()),
                 }
             }
             Err(why) => {
                 self.counters.undecodable(value.len());
-                Err(Reject(why.to_string()))
+                why.to_string()
             }
-        }
+        };
+        self.counters.refused(place, &why);
+        Err(Reject(why))
     }
 
     fn batch_done(&mut self) {

@@ -6,7 +6,7 @@
 //!
 //! - [`service`]: starts all of it from the service's file;
 //! - [`hub`]: merges what the lanes have in hand into live candles, before any flush, and pushes them;
-//! - [`api`]: `/api/pairs`, `/api/candles` and `/ws` (`docs/http.md`).
+//! - [`api`]: `/api/pairs`, `/api/candles`, `/api/input` and `/ws` (`docs/http.md`).
 //!
 //! Bad input never stops it: what is no trade is counted ([`kohort_service::metrics`]), and a record that holds something that could
 //! not be understood goes to the dead-letter topic with the reason.

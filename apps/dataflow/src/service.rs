@@ -12,7 +12,7 @@ use kohort_service::metrics::Registry;
 use kohort_service::{Complaint, Kq, ServiceFile, StartOffset};
 use market_store::{CandleStore, SqliteStore};
 
-use crate::api::{Api, Readers};
+use crate::api::{Api, Readers, Source};
 use crate::counters::Counters;
 use crate::hub::Hub;
 use crate::lane::Lane;
@@ -78,14 +78,22 @@ pub fn start(settings: &Settings) -> anyhow::Result<Dataflow> {
     let hub = Hub::start(reader, names.clone()).context("start the thread of the hub")?;
     let store: SharedStore = Arc::new(Mutex::new(store));
     let mut groups = Vec::new();
+    let mut sources = Vec::new();
     let mut first_member = 0;
     for kq in &settings.file.kqs {
-        let running = start_group(settings, kq, first_member, &store, &hub)
+        let source = Source {
+            group: kq.group.clone(),
+            topic: kq.topic.clone(),
+            dead_letter_topic: kq.dlq_topic.clone(),
+            counters: Counters::new(&settings.registry, &kq.group, &kq.topic),
+        };
+        let running = start_group(settings, kq, first_member, &source.counters, &store, &hub)
             .with_context(|| format!("start `{}` of {}", kq.name, kq.at))?;
         first_member += kq.consumers;
         groups.push((kq.name.clone(), running));
+        sources.push(source);
     }
-    let router = Api::new(Readers::of(store), hub, names).router();
+    let router = Api::new(Readers::of(store), hub, names).with_sources(sources).router();
     Ok(Dataflow { groups, router, registry: settings.registry.clone() })
 }
 
@@ -106,6 +114,7 @@ fn start_group(
     settings: &Settings,
     kq: &Kq,
     first_member: u32,
+    counters: &Counters,
     store: &SharedStore,
     hub: &Hub,
 ) -> anyhow::Result<Running> {
@@ -120,7 +129,6 @@ fn start_group(
             config.security(Security::SaslPlain { username: username.clone(), password: password.clone() });
     }
     let client = Client::new(config).context("make a client")?;
-    let counters = Counters::new(&settings.registry, &kq.group, &kq.topic);
     let worker =
         |member: usize, _lane: usize| Lane::new(number(first_member, member), hub.clone(), counters.clone());
     let sink =
@@ -165,7 +173,7 @@ fn group_config(kq: &Kq) -> GroupConfig {
 const DRAIN_MAX: std::time::Duration = std::time::Duration::from_millis(2500);
 
 impl Dataflow {
-    /// `/api/pairs`, `/api/candles` and `/ws`, to be merged with other routes.
+    /// `/api/pairs`, `/api/candles`, `/api/input` and `/ws`, to be merged with other routes.
     pub fn api(&self) -> Router {
         self.router.clone()
     }

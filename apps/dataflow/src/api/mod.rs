@@ -1,6 +1,7 @@
 //! The HTTP and WebSocket interface of market data: `docs/http.md`, what is marked *dataflow*.
 
 mod candles;
+mod input;
 mod pairs;
 mod readers;
 mod view;
@@ -12,6 +13,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+pub(crate) use input::Source;
 use market_store::StoreError;
 pub use readers::Readers;
 
@@ -24,19 +26,34 @@ pub struct Api {
     hub: Hub,
     groups: Arc<Vec<String>>,
     pairs: Arc<pairs::Cache>,
+    sources: Arc<[Source]>,
 }
 
 impl Api {
     /// The interface of a store and a hub, for the candles of these groups.
     pub fn new(readers: Readers, hub: Hub, groups: Vec<String>) -> Api {
-        Api { readers: Arc::new(readers), hub, groups: Arc::new(groups), pairs: Arc::default() }
+        Api {
+            readers: Arc::new(readers),
+            hub,
+            groups: Arc::new(groups),
+            pairs: Arc::default(),
+            sources: Arc::default(),
+        }
     }
 
-    /// `/api/pairs`, `/api/candles` and `/ws`, to be merged with other routes.
+    /// The same, which also tells what became of the records of `sources`.
+    #[must_use]
+    pub(crate) fn with_sources(mut self, sources: Vec<Source>) -> Api {
+        self.sources = sources.into();
+        self
+    }
+
+    /// `/api/pairs`, `/api/candles`, `/api/input` and `/ws`, to be merged with other routes.
     pub fn router(self) -> Router {
         Router::new()
             .route("/api/pairs", get(pairs::pairs))
             .route("/api/candles", get(candles::candles))
+            .route("/api/input", get(input::input))
             .route("/ws", get(ws::upgrade))
             .with_state(self)
     }

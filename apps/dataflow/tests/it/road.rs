@@ -98,6 +98,7 @@ async fn bad_records_are_counted_and_kept_in_the_dead_letters_and_stop_nothing()
         ("dataflow_no_price_total", 1),
         ("dataflow_rejected_total", 1),
         ("dataflow_undecodable_total", 1),
+        ("dataflow_dead_letters_total", 2),
     ] {
         let line = format!("{name}{{group=\"{GROUP}\",topic=\"{TOPIC}\"}} {value}\n");
         assert!(metrics.contains(&line), "{line} in {metrics}");
