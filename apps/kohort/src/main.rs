@@ -7,17 +7,24 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use kohort_client::AdminError;
 use kohort_service::Complaint;
 
 mod broker;
+mod brokers;
+mod consume;
 mod dataflow;
 mod feed;
 mod groups;
 mod http;
+mod kafka_consumer_groups;
 mod output;
+mod produce;
 mod progress;
+mod record;
 mod replay;
 mod sim;
+mod time;
 mod topics;
 mod up;
 mod verify;
@@ -47,13 +54,13 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  kohort up                                    everything in one process; the page on http://127.0.0.1:8080
-  kohort broker                                a broker for any Kafka client, on 127.0.0.1:9092
-  kohort replay trades.jsonl.zst --topic t     trade files into a topic
-  kohort verify TRADES --candles REFERENCE     the whole road, compared candle by candle
-  kohort sim --seeds 1000                      the group core under seeded faults
-  kohort topics list                           what a broker holds
-  kohort groups describe G                     who owns which partition, and the lag
+  kohort up                                everything in one process
+  kohort broker                            a broker for any Kafka client
+  kohort replay trades.jsonl --topic t     trade files into a topic
+  kohort verify TRADES --candles CANDLES   the whole road, candle by candle
+  kohort sim --seeds 1000                  the group core under seeded faults
+  kohort topics list                       what a broker holds
+  kohort groups describe G                 who owns which partition, the lag
 ";
 
 #[derive(Debug, Subcommand)]
@@ -66,11 +73,17 @@ enum Command {
     Sim(sim::Args),
     Topics(topics::Args),
     Groups(groups::Args),
+    Produce(produce::Args),
+    Consume(consume::Args),
+    #[command(name = "kafka-consumer-groups")]
+    KafkaConsumerGroups(kafka_consumer_groups::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    kohort_service::log::init(&cli.log);
+    if let Err(complaint) = kohort_service::log::init(&cli.log) {
+        return fail(&complaint.into());
+    }
     if let Command::Sim(args) = cli.command {
         return sim::run(args).unwrap_or_else(|error| fail(&error));
     }
@@ -97,6 +110,9 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Verify(args) => verify::run(args).await,
         Command::Topics(args) => topics::run(args).await,
         Command::Groups(args) => groups::run(args).await,
+        Command::Produce(args) => produce::run(args).await,
+        Command::Consume(args) => consume::run(args).await,
+        Command::KafkaConsumerGroups(args) => kafka_consumer_groups::run(args).await,
         Command::Sim(_) => unreachable!("runs before there is a runtime"),
     }
 }
@@ -107,6 +123,14 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         eprintln!("{complaint}");
         return ExitCode::from(2);
     }
+    let refused = error.downcast_ref::<AdminError>();
+    if let Some(complaint) = refused.and_then(brokers::complaint) {
+        eprintln!("{complaint}");
+        return ExitCode::from(2);
+    }
     eprintln!("error: {error:#}");
+    if matches!(refused, Some(AdminError::Timeout { .. })) {
+        eprintln!(" hint: {}", brokers::NO_ANSWER_HINT);
+    }
     ExitCode::from(FAILED)
 }

@@ -5,7 +5,7 @@ use kohort_client::admin::{NewTopic, TopicDescription};
 use kohort_service::Complaint;
 use serde_json::{Value, json};
 
-use crate::replay;
+use crate::brokers::Brokers;
 use crate::{Outcome, output};
 
 /// Topics of a broker: list, describe, create, delete
@@ -18,15 +18,8 @@ Examples:
   kohort topics delete eth-trades
 ")]
 pub(crate) struct Args {
-    /// Brokers, `host:port`, several divided by commas
-    #[arg(
-        long,
-        global = true,
-        default_value = "127.0.0.1:9092",
-        value_delimiter = ',',
-        value_name = "HOST:PORT"
-    )]
-    bootstrap_server: Vec<String>,
+    #[command(flatten)]
+    brokers: Brokers,
     /// JSON instead of a table
     #[arg(long, global = true)]
     json: bool,
@@ -72,7 +65,7 @@ pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
-    let admin = replay::admin(&args.bootstrap_server)?;
+    let admin = args.brokers.admin()?;
     match args.action {
         Action::List => list(&admin.list_topics().await?, args.json)?,
         Action::Describe { topic } => describe(&admin.describe_topic(&topic).await?, args.json)?,

@@ -26,7 +26,7 @@ const DATAFLOW_FILE: &str = include_str!("../../dataflow/etc/dataflow.yaml");
 const PARTITIONS: i32 = 6;
 /// Members of one process join together; Kafka's three seconds would be three seconds without a chart.
 const REBALANCE_DELAY: (&str, &str) = ("group.initial.rebalance.delay.ms", "50");
-/// How long the services may take to drain. With the rest it stays under three seconds.
+/// How long the services may take to drain, from the moment the end was asked for. With the rest it stays under three seconds.
 const STOP_GRACE: Duration = Duration::from_millis(1800);
 /// More events than the log keeps in memory.
 const EVENTS_MAX: usize = 100_000;
@@ -83,6 +83,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
     // Before anything is written: a busy port or a file that cannot be read must leave nothing behind.
     let listener = http::bind(&args.http).await?;
     let sets = load_feed(&args).await?;
+    if shutdown.is_requested() {
+        return Ok(Outcome::Done);
+    }
     let broker = Arc::new(broker::start(&args.data, &args.broker, settings, "--broker").await?);
     let outcome = serve(&args, &broker, listener, sets, &shutdown).await;
     if let Some(broker) = Arc::into_inner(broker) {
@@ -113,7 +116,10 @@ async fn serve(
     let client = Client::new(ClientConfig::new(brokers.clone()).client_id("up")).context("make a client")?;
     let mut file = ServiceFile::parse("dataflow", "apps/dataflow/etc/dataflow.yaml", DATAFLOW_FILE)?;
     for kq in &mut file.kqs {
-        feed::send::ensure_topic(&client, &kq.topic, PARTITIONS).await?;
+        if shutdown.is_requested() {
+            return Ok(());
+        }
+        feed::send::ensure_topic(&client, feed::send::trade_topic(&kq.topic, PARTITIONS)).await?;
         // Static members: whoever was killed with the last process is replaced at once. Dynamic ones would be waited for
         // until their session ends, because the broker that could have seen them go went with them.
         kq.instance_id.get_or_insert_with(|| format!("up-{}", kq.name));

@@ -4,10 +4,19 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::Complaint;
+
 /// Sends log lines to stderr from here on. `level` (`warn`, `info`, `debug`, or filter directives such as
 /// `info,kohort_client=debug`) holds unless the variable `RUST_LOG` says otherwise. A second call changes nothing.
-pub fn init(level: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+///
+/// # Errors
+/// A level that is none.
+pub fn init(level: &str) -> Result<(), Complaint> {
+    let asked = EnvFilter::builder().parse(level).map_err(|error| {
+        Complaint::new(format!("`{level}` is no log level: {error}"))
+            .hint("write `--log warn`, `info`, `debug`, or filters such as `--log info,kohort_client=debug`")
+    })?;
+    let filter = EnvFilter::try_from_default_env().unwrap_or(asked);
     let installed = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -16,4 +25,5 @@ pub fn init(level: &str) {
         .try_init();
     // In tests several services start in one process; the first one's subscriber serves them all.
     drop(installed);
+    Ok(())
 }

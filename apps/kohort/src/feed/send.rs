@@ -23,13 +23,17 @@ pub(crate) fn producer(client: &Client) -> Producer {
         .build()
 }
 
-/// Makes `topic` if it is not there; -1 partitions are the broker's `num.partitions`.
+/// A topic that takes messages as large as the parsers send; -1 partitions are the broker's `num.partitions`.
+pub(crate) fn trade_topic(name: &str, partitions: i32) -> NewTopic {
+    NewTopic::new(name, partitions).config("max.message.bytes", MESSAGE_BYTES_MAX.to_string())
+}
+
+/// Makes `topic` if it is not there.
 ///
 /// # Errors
 /// A broker that refuses, or that does not answer.
-pub(crate) async fn ensure_topic(client: &Client, topic: &str, partitions: i32) -> anyhow::Result<()> {
-    let new = NewTopic::new(topic, partitions).config("max.message.bytes", MESSAGE_BYTES_MAX.to_string());
-    let outcomes = client.admin().create_topics(&[new]).await.context("create the topic")?;
+pub(crate) async fn ensure_topic(client: &Client, topic: NewTopic) -> anyhow::Result<()> {
+    let outcomes = client.admin().create_topics(&[topic]).await.context("create the topic")?;
     for (name, outcome) in outcomes {
         match outcome {
             Ok(()) => tracing::debug!("topic `{name}` created"),

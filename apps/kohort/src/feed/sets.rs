@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use kohort_service::Complaint;
 
 use super::files;
 use super::live::Set;
@@ -49,6 +50,12 @@ pub(crate) fn load(files: &[PathBuf], speed: f64) -> anyhow::Result<Vec<Set>> {
     }
     let set = |path: &PathBuf| {
         let messages = Arc::new(files::read(path, Keying::Slot)?);
+        if messages.is_empty() {
+            return Err(Complaint::new("the trade file holds no trades")
+                .at(path.display().to_string())
+                .hint("name a file with a trade in each line, or write `--no-feed`")
+                .into());
+        }
         Ok(Set {
             name: path.display().to_string(),
             messages,

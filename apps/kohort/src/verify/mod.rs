@@ -18,7 +18,7 @@ use market_store::{CandleStore, SqliteStore};
 use self::child::{Dataflow, Random};
 use crate::feed::{Keying, files, messages::Message, send};
 use crate::progress::Progress;
-use crate::{Outcome, broker, output, replay};
+use crate::{Outcome, broker, brokers, output};
 
 /// Check every candle of the whole road against a reference
 #[derive(Debug, clap::Args)]
@@ -146,8 +146,8 @@ impl Road {
         } else {
             (None, args.bootstrap_server.clone())
         };
-        let client = replay::connect(&servers)?;
-        send::ensure_topic(&client, &topic, args.partitions).await?;
+        let client = brokers::client(&servers)?;
+        send::ensure_topic(&client, send::trade_topic(&topic, args.partitions)).await?;
         if let Some(parent) = store_file.parent() {
             std::fs::create_dir_all(parent).with_context(|| format!("make `{}`", parent.display()))?;
         }
@@ -162,7 +162,7 @@ impl Road {
         let data = store_file.parent().context("a store's file is in a folder")?;
         let mut service = Dataflow::start(&self.config, data)?;
         let mut random = Random::new();
-        let mut progress = Progress::new("trades to candles", messages.len() as u64);
+        let mut progress = Progress::new("sending trades", messages.len() as u64);
         let producer = send::producer(&self.client);
         // The trades are sent in as many parts as there are kills, so that each kill meets work.
         let part = messages.len().div_ceil(args.kill as usize + 1).max(1);
@@ -180,8 +180,8 @@ impl Road {
             }
         }
         send::finish(&producer).await?;
+        drop(progress);
         self.until_stored(args, store_file, &mut service).await?;
-        progress.finish();
         service.stop().await
     }
 
@@ -202,6 +202,7 @@ impl Road {
             .context("read the ends of the topic")?;
         let wanted: i64 = ends.iter().map(|(_, end)| end).sum();
         let mut store = SqliteStore::open(store_file).context("open the store")?;
+        let mut progress = Progress::new("storing candles", wanted.unsigned_abs());
         let (mut best, mut moved) = (-1, Instant::now());
         loop {
             let positions = store.positions(&self.group).context("read the positions")?;
@@ -211,6 +212,7 @@ impl Road {
             }
             if at > best {
                 (best, moved) = (at, Instant::now());
+                progress.at(at.unsigned_abs());
             }
             service.must_run()?;
             if moved.elapsed() > STUCK_AFTER {

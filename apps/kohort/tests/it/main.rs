@@ -1,0 +1,9 @@
+//! `kohort` from outside: what a person and a script see.
+
+mod bad_input;
+mod cli;
+mod process;
+mod refusals;
+mod stop;
+mod tools;
+mod up;
