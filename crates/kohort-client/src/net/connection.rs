@@ -271,15 +271,31 @@ async fn write_rest(wire: Arc<Wire>) {
     }
 }
 
+/// Fails the connection when its reader ends, however it ends. A runtime that is shut down drops the reader where it waits; the
+/// functions of unanswered requests would then keep the connection alive that keeps them, and its socket open.
+struct Ends {
+    wire: Arc<Wire>,
+    lost: Option<Lost>,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let dropped = || Lost::Dropped { peer: self.wire.peer.clone() };
+        let lost = self.lost.take().unwrap_or_else(dropped);
+        tracing::debug!(peer = %self.wire.peer, %lost, "connection ended");
+        self.wire.fail(lost);
+    }
+}
+
 /// Reads answers until the connection ends, and says why.
 async fn read_all(wire: Arc<Wire>, mut socket: OwnedReadHalf, pool: Arc<BufferPool>) {
+    let mut ends = Ends { wire: wire.clone(), lost: None };
     let lost = tokio::select! {
         lost = read_answers(&wire, &mut socket, &pool) => lost,
         lost = watch(&wire) => lost,
         () = wire.end.notified() => Lost::Dropped { peer: wire.peer.clone() },
     };
-    tracing::debug!(peer = %wire.peer, %lost, "connection ended");
-    wire.fail(lost);
+    ends.lost = Some(lost);
 }
 
 /// Ends when a request is overdue. Looking once in a while is precise enough, and no request needs a timer.
