@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use kohort_protocol::records::{BatchBuilder, BatchOptions, Codec, Compressor, FinishError, next_sequence};
@@ -77,7 +77,7 @@ pub(crate) struct Queue {
     /// Something is to be sent again: nothing newer before.
     retrying: bool,
     pub(crate) retry_at: Option<Instant>,
-    pub(crate) failures: u32,
+    failures: u32,
     /// Broker id; -1: nobody.
     pub(crate) leader: i32,
 }
@@ -248,13 +248,16 @@ impl Queue {
         Some(self.in_flight.remove(index))
     }
 
-    /// Sends it again, in its order.
-    pub(crate) fn again(&mut self, batch: Batch, at: Instant) {
+    /// Sends it again, in its order, once the wait of this failure is over. Batches that were in flight together fail
+    /// together: that is one failure.
+    pub(crate) fn again(&mut self, batch: Batch, now: Instant, wait: impl FnOnce(u32) -> Duration) {
         let index = self.waiting.partition_point(|waiting| waiting.order < batch.order);
         self.waiting.insert(index, batch);
-        self.retrying = true;
-        self.failures = (self.failures + 1).min(16);
-        self.retry_at = Some(at);
+        if !self.retrying {
+            self.retrying = true;
+            self.failures = (self.failures + 1).min(16);
+            self.retry_at = Some(now + wait(self.failures));
+        }
     }
 
     /// It was written.
@@ -341,7 +344,7 @@ mod tests {
 
     fn again(queue: &mut Queue, order: u64) {
         let batch = queue.landed(order).unwrap();
-        queue.again(batch, Instant::now());
+        queue.again(batch, Instant::now(), |_| Duration::ZERO);
     }
 
     #[test]
@@ -387,6 +390,24 @@ mod tests {
         for order in 1..=4 {
             assert_eq!(send(&mut queue), Some((order, 0, order as i32 - 1)));
         }
+    }
+
+    #[test]
+    fn batches_that_are_lost_together_are_one_failure() {
+        let mut queue = queue();
+        for order in 1..=5 {
+            close(&mut queue, order, 1);
+            send(&mut queue).unwrap();
+        }
+        let (now, mut waits) = (Instant::now(), vec![]);
+        for order in 1..=5 {
+            let batch = queue.landed(order).unwrap();
+            queue.again(batch, now, |failures| {
+                waits.push(failures);
+                Duration::from_millis(100)
+            });
+        }
+        assert_eq!((waits, queue.retry_at), (vec![1], Some(now + Duration::from_millis(100))));
     }
 
     #[test]

@@ -324,7 +324,7 @@ impl Shared {
                 let Some(batch) = queue.landed(of.order) else { continue };
                 match &written {
                     Ok(()) => state.settle(batch, Ok(-1), told),
-                    Err(_) => queue.again(batch, Instant::now() + self.cluster.config.backoff.base),
+                    Err(_) => queue.again(batch, Instant::now(), |failures| self.backoff(failures)),
                 }
             }
             return written.is_ok();
@@ -448,9 +448,12 @@ impl Shared {
     fn again(&self, state: &mut State, of: Sent, now: Instant) {
         let queue = &mut state.topics[of.topic].queues[of.partition];
         if let Some(batch) = queue.landed(of.order) {
-            let wait = self.cluster.config.backoff.after(queue.failures + 1, self.cluster.roll());
-            queue.again(batch, now + wait);
+            queue.again(batch, now, |failures| self.backoff(failures));
         }
+    }
+
+    fn backoff(&self, failures: u32) -> Duration {
+        self.cluster.config.backoff.after(failures, self.cluster.roll())
     }
 
     /// The outcome of one batch (KIP-98 for what the sequence errors mean).
