@@ -20,6 +20,7 @@ use super::group_wire;
 use super::partitions::Phase;
 use super::{HaltError, Isolation, SeekTo};
 use crate::net::cluster::{Cluster, Purpose, RouteError};
+use crate::net::metadata::Metadata;
 use crate::net::wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use crate::net::wire::messages::{self as wire, ListOffsetsRequest};
 use crate::net::wire::{BrokerId, topic_name};
@@ -35,7 +36,7 @@ pub(crate) async fn drive(core: Arc<Core>) {
             return;
         }
         let known = metadata.borrow_and_update().clone();
-        core.lock().parts.follow(&known);
+        core.follow(&known);
         let retry = core.start_partitions();
         core.lock().look_at = None;
         core.fetch(Lanes::Urgent);
@@ -55,6 +56,23 @@ pub(crate) async fn drive(core: Arc<Core>) {
 }
 
 impl Core {
+    /// Takes leaders from the metadata. A topic that was deleted and made again has other records at the old offsets: it is read
+    /// as one whose offset is out of range.
+    fn follow(&self, known: &Metadata) {
+        let mut state = self.lock();
+        for id in state.parts.follow(known) {
+            let Some(part) = state.parts.get(id).filter(|part| part.phase == Phase::Fetching) else {
+                continue;
+            };
+            tracing::warn!(topic = %part.topic, partition = part.partition, offset = part.position,
+                "the topic was made anew; `auto.offset.reset` decides");
+            match self.settings.reset_to() {
+                Some(to) => state.parts.restart(id, Phase::Reset(to)),
+                None => state.halt(id, HaltError::NoOffset),
+            }
+        }
+    }
+
     /// Starts what can be; returns when to look again.
     fn start_partitions(self: &Arc<Self>) -> Option<Instant> {
         let now = Instant::now();

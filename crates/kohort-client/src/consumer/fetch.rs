@@ -337,6 +337,12 @@ impl Core {
                 let topic = part.topic.clone();
                 state.halt(id, HaltError::Unauthorized { topic });
             }
+            // It may be gone, and another come under its name: only the metadata can tell the two apart.
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+                part.leader = -1;
+                self.cluster.refresh();
+                self.back_off(state, &[id], code);
+            }
             // A broker's passing trouble is -1, too.
             error if error.is_retriable() || code == -1 => {
                 if code != -1 && error != ErrorCode::UNKNOWN_LEADER_EPOCH {

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use kohort_group::messages::{Offset, Partition, TopicPartition};
+use kohort_protocol::Uuid;
 use kohort_protocol::records::{BatchError, BatchHeader};
 
 use super::SeekTo;
@@ -36,6 +37,8 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) topic: Arc<str>,
+    /// Nil as long as nobody told.
+    topic_id: Uuid,
     pub(crate) partition: Partition,
     /// Changes with every assignment and seek: what was asked for before it is not taken.
     pub(crate) incarnation: u64,
@@ -198,6 +201,7 @@ impl Parts {
         let topic: Arc<str> = known.unwrap_or_else(|| name.topic.as_str().into());
         let leader = metadata.leader(&topic, name.partition);
         let part = Part {
+            topic_id: metadata.topics.get(&topic).map_or(Uuid::nil(), |topic| topic.id),
             topic: topic.clone(),
             partition: name.partition,
             incarnation: self.incarnations,
@@ -398,17 +402,24 @@ impl Parts {
         None
     }
 
-    /// Takes the leaders from the metadata; `true` if one changed.
-    pub(crate) fn follow(&mut self, metadata: &Metadata) -> bool {
-        let mut changed = false;
-        for (_, part) in self.iter_mut() {
+    /// Takes the leaders from the metadata. Returns the partitions whose topic is another one under the same name: what was
+    /// read of the former tells nothing of it.
+    pub(crate) fn follow(&mut self, metadata: &Metadata) -> Vec<usize> {
+        let mut renewed = vec![];
+        for (id, part) in self.iter_mut() {
             let Some(leader) = metadata.leader(&part.topic, part.partition) else { continue };
             if (leader.id, leader.epoch) != (part.leader, part.leader_epoch) {
                 (part.leader, part.leader_epoch) = (leader.id, leader.epoch);
                 part.retry_at = None;
-                changed = true;
+            }
+            let known = metadata.topics.get(&part.topic).map_or(Uuid::nil(), |topic| topic.id);
+            if known != part.topic_id {
+                let before = std::mem::replace(&mut part.topic_id, known);
+                if !before.is_nil() && !known.is_nil() {
+                    renewed.push(id);
+                }
             }
         }
-        changed
+        renewed
     }
 }

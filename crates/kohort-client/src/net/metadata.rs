@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use kohort_protocol::Uuid;
+
 use super::wire::messages::MetadataResponse;
 
 /// A picture of the cluster; replaced as a whole.
@@ -20,6 +22,8 @@ pub(crate) struct Metadata {
 /// A topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Topic {
+    /// Another one under the same name is another topic (KIP-516); nil where the broker tells none.
+    pub(crate) id: Uuid,
     /// Kafka's error code; 0 if it is there.
     pub(crate) error: i16,
     pub(crate) internal: bool,
@@ -46,7 +50,8 @@ impl Metadata {
 
     /// The picture after `answer`, which tells of the topics that were asked for and of no others.
     ///
-    /// A broker that lags may tell of an older leader: the epoch must not go back (KIP-320).
+    /// A broker that lags may tell of an older leader: the epoch must not go back (KIP-320). Those of a topic that was deleted
+    /// and made again begin anew.
     pub(crate) fn after(&self, answer: &MetadataResponse) -> Self {
         let brokers = answer
             .brokers
@@ -57,6 +62,7 @@ impl Metadata {
         for topic in &answer.topics {
             let Some(name) = &topic.name else { continue };
             let known = self.topics.get_key_value(name.0.as_str());
+            let same = known.map(|(_, known)| known).filter(|known| known.id == topic.topic_id);
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for told in &topic.partitions {
                 let Ok(index) = usize::try_from(told.partition_index) else { continue };
@@ -71,7 +77,7 @@ impl Metadata {
                     replicas: told.replica_nodes.iter().map(|node| node.0).collect(),
                     in_sync: told.isr_nodes.iter().map(|node| node.0).collect(),
                 };
-                let old = known.and_then(|(_, topic)| topic.partitions.get(index));
+                let old = same.and_then(|topic| topic.partitions.get(index));
                 if let Some(place) = partitions.get_mut(index) {
                     *place = match old {
                         Some(old) if old.epoch > new.epoch && new.epoch >= 0 && old.id >= 0 => old.clone(),
@@ -80,7 +86,8 @@ impl Metadata {
                 }
             }
             let name = known.map_or_else(|| Arc::from(name.0.as_str()), |(name, _)| name.clone());
-            topics.insert(name, Topic { error: topic.error_code, internal: topic.is_internal, partitions });
+            let (id, error) = (topic.topic_id, topic.error_code);
+            topics.insert(name, Topic { id, error, internal: topic.is_internal, partitions });
         }
         Self {
             version: self.version + 1,
@@ -120,5 +127,13 @@ mod tests {
         assert_eq!(one.after(&told(2, 4)).leader("t", 0).map(|leader| leader.id), Some(1));
         assert_eq!(one.after(&told(2, 6)).leader("t", 0).map(|leader| leader.id), Some(2));
         assert_eq!(one.after(&told(-1, 6)).leader("t", 0), None);
+    }
+
+    #[test]
+    fn epochs_of_a_topic_that_was_made_again_begin_anew() {
+        let mut again = told(2, 0);
+        again.topics[0].topic_id = Uuid::from_u128(7);
+        let known = Metadata::default().after(&told(1, 5)).after(&again);
+        assert_eq!(known.leader("t", 0).map(|leader| (leader.id, leader.epoch)), Some((2, 0)));
     }
 }
