@@ -120,6 +120,7 @@ class Bench:
                     self.topic("delete", name)
 
     def join(self):
+        self.fill()
         size, n, codec = self.sized()[0]
         for protocol in ("classic", "consumer"):
             for i in range(min(self.a.rounds, 2)):

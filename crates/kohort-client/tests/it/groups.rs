@@ -1,6 +1,8 @@
 //! Membership: joining, leaving, the order of events, commits, static members.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kohort_client::{
@@ -193,6 +195,52 @@ async fn what_is_committed_while_revoking_is_where_the_next_owner_begins() {
     assert_eq!(values(&read(&mut one, 1).await)[&0], ["c"]);
 }
 
+/// Reads numbers and counts each once it is committed: at most once, so that a second sight would be a fault of the client's.
+async fn count_committed(
+    mut consumer: Consumer,
+    seen: Arc<Mutex<Vec<u32>>>,
+    total: u32,
+    until: tokio::time::Instant,
+) {
+    let handle = consumer.handle();
+    let mut pending: Vec<(TopicPartition, i64, Vec<u32>)> = vec![];
+    while let Ok(event) = tokio::time::timeout_at(until, consumer.next()).await {
+        let (mut giving_up, mut callback) = (vec![], None);
+        match event {
+            ConsumerEvent::Batch(batch) => {
+                let numbers = batch.records().map(|record| {
+                    String::from_utf8_lossy(record.unwrap().value.unwrap()).parse::<u32>().unwrap()
+                });
+                pending.push((batch.topic_partition(), batch.next_offset(), numbers.collect()));
+            }
+            ConsumerEvent::Revoking { partitions, ack } => {
+                (giving_up, callback) = (partitions, Some(ack));
+            }
+            ConsumerEvent::Lost { partitions } => {
+                pending.retain(|(name, ..)| !partitions.contains(name));
+            }
+            _ => {}
+        }
+        let mut kept = vec![];
+        for (name, offset, numbers) in pending {
+            match handle.commit([(name.clone(), offset)]).await {
+                Ok(()) => seen.lock().unwrap().extend(numbers),
+                // What stays can be committed after the rebalance; what goes is read by its next owner.
+                Err(CommitError::RebalanceInProgress) if !giving_up.contains(&name) => {
+                    kept.push((name, offset, numbers));
+                }
+                Err(_) => {}
+            }
+        }
+        pending = kept;
+        drop(callback);
+        if seen.lock().unwrap().len() as u32 >= total {
+            break;
+        }
+    }
+    consumer.close().await;
+}
+
 #[tokio::test]
 async fn members_that_come_and_go_read_everything_and_nothing_twice() {
     let server = Server::start().await;
@@ -200,7 +248,7 @@ async fn members_that_come_and_go_read_everything_and_nothing_twice() {
     let topic = server.topic(&client, 6).await;
     let group = unique("group");
     let producer = client.producer().build();
-    let (total, seen) = (3_000_u32, std::sync::Arc::new(std::sync::Mutex::new(Vec::new())));
+    let (total, seen) = (3_000_u32, Arc::new(Mutex::new(Vec::new())));
     let feeding = {
         let topic = topic.clone();
         tokio::spawn(async move {
@@ -217,49 +265,10 @@ async fn members_that_come_and_go_read_everything_and_nothing_twice() {
         })
     };
     let run = |stay: Option<Duration>| {
-        let mut consumer = member(&client, &group, &["cooperative-sticky"]);
+        let consumer = member(&client, &group, &["cooperative-sticky"]);
         consumer.subscribe([&*topic]).unwrap();
-        let (handle, seen) = (consumer.handle(), seen.clone());
-        tokio::spawn(async move {
-            let until = tokio::time::Instant::now() + stay.unwrap_or(Duration::from_secs(60));
-            // Counted once it is committed: at most once, so that a second sight would be a fault of the client's.
-            let mut pending: Vec<(TopicPartition, i64, Vec<u32>)> = vec![];
-            while let Ok(event) = tokio::time::timeout_at(until, consumer.next()).await {
-                let (mut giving_up, mut callback) = (vec![], None);
-                match event {
-                    ConsumerEvent::Batch(batch) => {
-                        let numbers = batch.records().map(|record| {
-                            String::from_utf8_lossy(record.unwrap().value.unwrap()).parse::<u32>().unwrap()
-                        });
-                        pending.push((batch.topic_partition(), batch.next_offset(), numbers.collect()));
-                    }
-                    ConsumerEvent::Revoking { partitions, ack } => {
-                        (giving_up, callback) = (partitions, Some(ack));
-                    }
-                    ConsumerEvent::Lost { partitions } => {
-                        pending.retain(|(name, ..)| !partitions.contains(name));
-                    }
-                    _ => {}
-                }
-                let mut kept = vec![];
-                for (name, offset, numbers) in pending {
-                    match handle.commit([(name.clone(), offset)]).await {
-                        Ok(()) => seen.lock().unwrap().extend(numbers),
-                        // What stays can be committed after the rebalance; what goes is read by its next owner.
-                        Err(CommitError::RebalanceInProgress) if !giving_up.contains(&name) => {
-                            kept.push((name, offset, numbers));
-                        }
-                        Err(_) => {}
-                    }
-                }
-                pending = kept;
-                drop(callback);
-                if seen.lock().unwrap().len() as u32 >= total {
-                    break;
-                }
-            }
-            consumer.close().await;
-        })
+        let until = tokio::time::Instant::now() + stay.unwrap_or(Duration::from_secs(60));
+        tokio::spawn(count_committed(consumer, seen.clone(), total, until))
     };
     let steady = run(None);
     for _ in 0..4 {
@@ -383,4 +392,87 @@ async fn a_topic_that_grows_is_assigned_whole() {
     produce(&client, &topic, 2, &["new"]).await;
     assert_eq!(values(&read(&mut consumer, 1).await)[&2], ["new"]);
     assert!(consumer.seek(&tp(&topic, 2), SeekTo::Earliest));
+}
+
+#[tokio::test]
+async fn a_pause_outlasts_a_cooperative_rebalance_and_no_eager_one() {
+    let server = Server::start().await;
+    let client = server.client();
+    for (assignor, outlasts) in [("cooperative-sticky", true), ("range", false)] {
+        let topic = server.topic(&client, 4).await;
+        let group = unique("group");
+        let mut one = member(&client, &group, &[assignor]);
+        one.subscribe([&*topic]).unwrap();
+        assigned(&mut one).await;
+        let all: Vec<_> = (0..4).map(|partition| tp(&topic, partition)).collect();
+        one.pause(&all);
+        let mut two = member(&client, &group, &[assignor]);
+        two.subscribe([&*topic]).unwrap();
+        settle(&mut one, &mut two, halves).await;
+        let stayed = one.assignment();
+        for name in &stayed {
+            produce(&client, &topic, name.partition, &["a"]).await;
+        }
+        if outlasts {
+            let early = tokio::time::timeout(Duration::from_millis(500), one.next()).await;
+            assert!(early.is_err(), "{early:?}");
+            one.resume(&stayed);
+        }
+        assert_eq!(read(&mut one, 2).await.len(), 2, "{assignor}");
+        one.close().await;
+        two.close().await;
+    }
+}
+
+#[tokio::test]
+async fn commits_that_meet_rebalances_are_taken_or_refused_and_never_go_back() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 2).await;
+    let group = unique("group");
+    // The first stays owner of partition 0 throughout: range gives it to the member with the lower id.
+    let fixed = |id: &str| {
+        let settings = client.consumer().group(&group).instance_id(id).assignors(["range"]);
+        settings.heartbeat_interval(Duration::from_millis(100)).build().unwrap()
+    };
+    let mut one = fixed("a");
+    one.subscribe([&*topic]).unwrap();
+    assigned(&mut one).await;
+    let (handle, name) = (one.handle(), tp(&topic, 0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let committing = {
+        let (handle, name, stop) = (handle.clone(), name.clone(), stop.clone());
+        tokio::spawn(async move {
+            let (mut offset, mut taken, mut refused) = (0, 0, 0);
+            while !stop.load(Ordering::Relaxed) {
+                offset += 1;
+                match soon("an outcome", handle.commit([(name.clone(), offset)])).await {
+                    Ok(()) => taken = offset,
+                    Err(CommitError::RebalanceInProgress) => refused += 1,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            (taken, refused)
+        })
+    };
+    for round in 0..3 {
+        // A static member that only goes away starts no rebalance: these are dynamic, and leave.
+        let mut two = member(&client, &group, &["range"]);
+        two.subscribe([&*topic]).unwrap();
+        settle(&mut one, &mut two, |one, two| one.len() == 1 && two.len() == 1).await;
+        assert_eq!(one.assignment(), std::slice::from_ref(&name), "round {round}");
+        two.close().await;
+        soon("both are back", async {
+            while one.assignment().len() != 2 {
+                let _ = tokio::time::timeout(Duration::from_millis(20), one.next()).await;
+            }
+        })
+        .await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let (taken, refused) = committing.await.unwrap();
+    assert!(taken > 0, "{refused} refused");
+    let committed = soon("committed", one.committed(std::slice::from_ref(&name))).await.unwrap();
+    assert_eq!(committed[0].1.as_ref().map(|of| of.offset), Some(taken), "{refused} refused");
+    one.close().await;
 }

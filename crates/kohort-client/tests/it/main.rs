@@ -4,8 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod admin;
+mod deaths;
+mod faults;
 mod fetching;
 mod groups;
 mod producing;
+mod relay;
 mod restarts;
 mod server;
+mod topics;

@@ -72,6 +72,11 @@ impl Server {
         self.own = Some((broker, folder));
     }
 
+    /// Whether it is a broker of ours.
+    pub(crate) fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::new(ClientConfig::new([&*self.bootstrap]).client_id("it")).unwrap()
     }
