@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
-import { up } from './server.mjs';
+import { kohort, up } from './server.mjs';
 
 const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync'];
@@ -99,6 +99,16 @@ test('the keyboard walks the list and finds a pair', async () => {
   await page.keyboard.press('Home');
 });
 
+test('on a phone nothing is cut off and everything is there', async () => {
+  await page.setViewportSize({ width: 390, height: 844 });
+  await until(() => document.getElementById('chart').clientWidth > 300 && document.getElementById('chart').clientWidth < 390);
+  const { wide, seen } = await page.evaluate(() => ({ wide: document.documentElement.scrollWidth,
+    seen: ['pairs', 'chart', 'group-body', 'timeline'].map((id) => document.getElementById(id).getBoundingClientRect().height) }));
+  assert.equal(wide, 390);
+  assert.ok(seen.every((height) => height > 100), seen.join(' '));
+  await page.setViewportSize({ width: 1500, height: 900 });
+});
+
 if (process.env.KOHORT_SCREENSHOT) {
   test('a picture is kept', async () => {
     await page.click('.pair >> nth=0');
@@ -109,6 +119,15 @@ if (process.env.KOHORT_SCREENSHOT) {
     await page.screenshot({ path: process.env.KOHORT_SCREENSHOT });
   });
 }
+
+test('what could not be handled is shown with the group that reads it', async () => {
+  assert.ok(await page.isHidden('#vital-letters'));
+  kohort(server.broker, ['produce', 'eth-trades'], 'no trade\n');
+  await until(() => document.getElementById('vital-letters').textContent === '1');
+  await page.click('#group-tabs button:has-text("group10")');
+  await until(() => /1 record of eth-trades could not be handled.*group10\.dlq.*broken JSON/s.test(document.querySelector('.letters')?.textContent));
+  await until(() => document.querySelectorAll('#group-body tbody tr').length >= 1);
+});
 
 test('nothing was complained of, and the server says each line once', () => {
   assert.deepEqual(complaints, []);

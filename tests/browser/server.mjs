@@ -1,6 +1,6 @@
 // `kohort up` on free ports, ready when it says so.
 
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -9,6 +9,12 @@ import { fileURLToPath } from 'node:url';
 const here = path.dirname(fileURLToPath(import.meta.url));
 const binary = path.resolve(process.env.KOHORT_BIN ?? path.join(here, '../../target/release/kohort'));
 const READY_MS = 60_000;
+
+/** Runs another command against the broker at `address`, with something on stdin. */
+export function kohort(address, args, input) {
+  const { status, stderr } = spawnSync(binary, [...args, '--bootstrap-server', address], { input, encoding: 'utf8' });
+  if (status !== 0) throw new Error(`kohort ${args.join(' ')}: ${status}\n${stderr}`);
+}
 
 export async function up(...more) {
   const data = await mkdtemp(path.join(tmpdir(), 'kohort-browser-'));
@@ -37,7 +43,9 @@ export async function up(...more) {
     return ended;
   };
   try {
-    return { url: await ready, stop, output: () => out, errors: () => errors };
+    const url = await ready;
+    const broker = out.match(/^broker listening on (\S+)$/m)[1];
+    return { url, broker, stop, output: () => out, errors: () => errors };
   } catch (error) {
     await stop('SIGKILL');
     throw error;

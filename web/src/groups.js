@@ -161,8 +161,8 @@ function letters(source) {
   const many = source.dead_letters === 1 ? '1 record' : `${integer(source.dead_letters)} records`;
   const last = source.last_dead_letter;
   return el('div', { class: 'alarm letters', role: 'status' },
-    el('p', {}, `${many} of ${source.topic} could not be handled, kept in`),
-    el('code', {}, source.dead_letter_topic),
+    el('p', {}, `${many} of ${source.topic} could not be handled.`),
+    el('p', {}, 'Kept in ', el('code', {}, source.dead_letter_topic)),
     last ? el('p', { class: 'why' }, `Last, ${ago(last.at_ms)} ago: partition ${last.partition}, offset ${last.offset}: ${last.why}`) : null);
 }
 

@@ -123,10 +123,15 @@ impl Counters {
 
 /// Says why a part of a message is in the dead letters, and what became of the rest.
 pub(crate) fn partly_rejected(counts: &Counts, index: u32, why: Rejection) -> String {
-    format!(
-        "{} of {} elements could not be understood, the first is element {index}: {why}; the other {} were handled",
-        counts.rejected,
-        counts.elements,
-        counts.elements - counts.rejected,
-    )
+    let handled = counts.elements - counts.rejected;
+    match (counts.elements, handled) {
+        (1, _) => format!("its only element could not be understood: {why}"),
+        (all, 0) => {
+            format!("none of its {all} elements could be understood; the first is element {index}: {why}")
+        }
+        (all, handled) => format!(
+            "{} of {all} elements could not be understood, the first is element {index}: {why}; the other {handled} were handled",
+            counts.rejected
+        ),
+    }
 }
