@@ -12,6 +12,7 @@ use kohort_service::Complaint;
 
 mod broker;
 mod brokers;
+mod check;
 mod consume;
 mod dataflow;
 mod feed;
@@ -58,6 +59,7 @@ Examples:
   kohort broker                            a broker for any Kafka client
   kohort replay trades.jsonl --topic t     trade files into a topic
   kohort verify TRADES --candles CANDLES   the whole road, candle by candle
+  kohort check etc/*.yaml                  what is wrong between the files
   kohort sim --seeds 1000                  the group core under seeded faults
   kohort topics list                       what a broker holds
   kohort groups describe G                 who owns which partition, the lag
@@ -70,6 +72,7 @@ enum Command {
     Dataflow(dataflow::Args),
     Replay(replay::Args),
     Verify(verify::Args),
+    Check(check::Args),
     Sim(sim::Args),
     Topics(topics::Args),
     Groups(groups::Args),
@@ -108,6 +111,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Broker(args) => broker::run(args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::Verify(args) => verify::run(args).await,
+        Command::Check(args) => check::run(args).await,
         Command::Topics(args) => topics::run(args).await,
         Command::Groups(args) => groups::run(args).await,
         Command::Produce(args) => produce::run(args).await,

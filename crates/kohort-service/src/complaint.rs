@@ -54,7 +54,14 @@ impl Complaint {
 
 impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.what)?;
+        self.write_block(f, "error")
+    }
+}
+
+impl Complaint {
+    /// The block, with `word` for how bad it is.
+    pub(crate) fn write_block(&self, f: &mut fmt::Formatter<'_>, word: &str) -> fmt::Result {
+        write!(f, "{word}: {}", self.what)?;
         for (label, text) in [("   at", &self.at), ("  why", &self.why), (" hint", &self.hint)] {
             if let Some(text) = text {
                 write!(f, "\n{label}: {text}")?;

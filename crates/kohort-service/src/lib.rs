@@ -5,11 +5,13 @@
 //! | topic | where |
 //! |---|---|
 //! | a service's YAML file, with places, defaults and "did you mean" | [`config`] |
+//! | what is wrong between several files, or between them and a broker | [`check`] |
 //! | what a person is told when something cannot start | [`complaint`] |
 //! | log lines on stderr | [`log`] |
 //! | counters and gauges as Prometheus text | [`metrics`] |
 //! | Ctrl-C and SIGTERM as a future | [`shutdown`] |
 
+pub mod check;
 pub mod complaint;
 pub mod config;
 pub mod log;

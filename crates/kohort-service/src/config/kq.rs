@@ -4,6 +4,7 @@
 //! `Consumers` is the number of *members* of the group (in `kq` that is `Conns`, and `Consumers` are only fetchers), and
 //! `Processors` is the number of handlers inside each member. `Order` and what follows it are ours.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::section::{Found, Section};
@@ -47,6 +48,8 @@ pub struct Kq {
     pub name: String,
     /// `file:line` of the block, for messages.
     pub at: String,
+    /// The lines of the keys that the block itself has.
+    pub(crate) lines: BTreeMap<&'static str, usize>,
     /// `host:port` of the brokers; empty when neither the block nor the file names any.
     pub brokers: Vec<String>,
     /// The group that the members join.
@@ -117,6 +120,7 @@ impl Kq {
         found: Found<'_>,
         brokers: &[String],
         warnings: &mut Vec<String>,
+        secrets: &mut Vec<(String, String)>,
     ) -> Result<Kq, Complaint> {
         let at = format!("{file}:{}", found.line());
         let mut section = Section::of(found)?;
@@ -124,8 +128,9 @@ impl Kq {
         let topic = section.required("Topic", "a consumer reads exactly one topic")?;
         let topic = topic_name(topic)?;
         let own_brokers = section.take("Brokers").map(read_brokers).transpose()?;
-        let kq = Kq {
+        let mut kq = Kq {
             at,
+            lines: BTreeMap::new(),
             name: name.to_owned(),
             brokers: own_brokers.unwrap_or_else(|| brokers.to_vec()),
             offset: read_offset(&mut section, name, warnings)?,
@@ -135,7 +140,10 @@ impl Kq {
             min_bytes: number(&mut section, "MinBytes", 10 * 1024, (1, i32::MAX as u64))?,
             max_bytes: number(&mut section, "MaxBytes", 10 * 1024 * 1024, (1, i32::MAX as u64))?,
             username: text(&mut section, "Username")?,
-            password: text(&mut section, "Password")?,
+            password: match section.take("Password") {
+                Some(found) => found.secret(&format!("`Password` of `{name}`"), secrets)?,
+                None => None,
+            },
             ca_file: text(&mut section, "CaFile")?,
             force_commit: boolean(&mut section, "ForceCommit", true)?,
             commit_in_order: boolean(&mut section, "CommitInOrder", false)?,
@@ -155,9 +163,25 @@ impl Kq {
             group,
             topic,
         };
+        kq.lines = section.lines();
         section.finish()?;
         kq.check(found, warnings)?;
         Ok(kq)
+    }
+
+    /// `file:line` of `key`; of the block where it leaves the key out.
+    #[must_use]
+    pub fn at(&self, key: &str) -> String {
+        match (self.lines.get(key), self.at.rsplit_once(':')) {
+            (Some(line), Some((file, _))) => format!("{file}:{line}"),
+            _ => self.at.clone(),
+        }
+    }
+
+    /// True if the block itself has `key`.
+    #[must_use]
+    pub fn says(&self, key: &str) -> bool {
+        self.lines.contains_key(key)
     }
 
     /// What holds between keys.

@@ -1,5 +1,6 @@
 //! Reads one block of keys: each key once, without regard to case, and nothing left over.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::yaml::{Node, Value};
@@ -78,6 +79,15 @@ impl<'a> Section<'a> {
         (!found.node.value.is_null()).then_some(found)
     }
 
+    /// The lines (from 1) on which the keys stand that were taken and are not null, by the name that they were asked for with.
+    pub(crate) fn lines(&self) -> BTreeMap<&'static str, usize> {
+        let line = |key: &&'static str| {
+            let entry = self.entries.iter().find(|entry| entry.key.eq_ignore_ascii_case(key))?;
+            (!entry.node.value.is_null()).then_some((*key, entry.line))
+        };
+        self.known.iter().filter_map(line).collect()
+    }
+
     /// The value of `key`, or a complaint that says what it is for.
     pub fn required(&mut self, key: &'static str, what_for: &str) -> Result<Found<'a>, Complaint> {
         self.take(key).ok_or_else(|| {
@@ -150,12 +160,41 @@ impl<'a> Found<'a> {
         self.node.line
     }
 
-    /// A text; numbers and words are texts as they are written, because YAML's quotes are no part of a name.
+    /// A text; numbers and words are texts as they are written, because YAML's quotes are no part of a name. `${NAME}` in it is the
+    /// environment variable, as with go-zero's `conf.UseEnv`.
     pub fn text(&self) -> Result<String, Complaint> {
         match &self.node.value {
-            Value::Scalar { text, .. } => Ok(text.clone()),
+            Value::Scalar { text, .. } => expand(text, |name| std::env::var(name).ok()).map_err(|name| {
+                self.complain(format!(
+                    "`{}` names the environment variable `{name}`, which is not set",
+                    self.key
+                ))
+                .why("an empty text in its place would fail later and elsewhere")
+                .hint(format!("set `{name}` where the service is started, or write the value"))
+            }),
             value => Err(self.complain(format!("`{}` is {}, not a text", self.key, value.kind()))),
         }
+    }
+
+    /// True if the text stands in the file as it is, and comes from no environment variable.
+    pub(crate) fn is_literal(&self) -> bool {
+        !matches!(&self.node.value, Value::Scalar { text, .. } if text.contains("${"))
+    }
+
+    /// A text that nobody should read, `None` if it is empty; one that stands in the file as it is, is noted in `plain`.
+    pub(crate) fn secret(
+        &self,
+        what: &str,
+        plain: &mut Vec<(String, String)>,
+    ) -> Result<Option<String>, Complaint> {
+        let text = self.text()?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if self.is_literal() {
+            plain.push((what.to_owned(), format!("{}:{}", self.file, self.node.line)));
+        }
+        Ok(Some(text))
     }
 
     /// A text that is not empty.
@@ -226,6 +265,19 @@ impl<'a> Found<'a> {
     }
 }
 
+/// Writes the variables in place of each `${NAME}`; the name of the first that is not set. A lone `$` is a `$`.
+fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once("${") {
+        let Some((name, behind)) = after.split_once('}') else { break };
+        out.push_str(before);
+        out.push_str(&variable(name).ok_or_else(|| name.to_owned())?);
+        rest = behind;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
 /// Go's `time.ParseDuration` without signs: numbers, each with a unit.
 fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
@@ -259,6 +311,14 @@ fn parse_duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_of_the_environment_are_written_out() {
+        let known = |name: &str| (name == "PASS").then(|| "s3cret".to_owned());
+        assert_eq!(expand("u:${PASS}@tcp(h)/db", known), Ok("u:s3cret@tcp(h)/db".to_owned()));
+        assert_eq!(expand("${OTHER}", known), Err("OTHER".to_owned()));
+        assert_eq!(expand("cost: $5 ${", known), Ok("cost: $5 ${".to_owned()));
+    }
 
     #[test]
     fn durations_are_written_as_in_go() {

@@ -24,6 +24,8 @@ pub struct ServiceFile {
     pub mysql: Option<Datasource>,
     /// `Redis`, the cache if not memory.
     pub redis: Option<Redis>,
+    /// Passwords that stand in the file as they are: what, and `file:line`.
+    pub plain_secrets: Vec<(String, String)>,
     /// What the file says that does not stop the start, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -161,13 +163,14 @@ impl ServiceFile {
         let http = read_http(&mut section)?;
         let log =
             section.take("Log").map(|found| read_log(found, &mut warnings)).transpose()?.unwrap_or_default();
-        let mysql = section.take("Mysql").map(|found| read_mysql(shown, found)).transpose()?;
-        let redis = section.take("Redis").map(|found| read_redis(shown, found)).transpose()?;
+        let mut secrets = Vec::new();
+        let mysql = section.take("Mysql").map(|found| read_mysql(shown, found, &mut secrets)).transpose()?;
+        let redis = section.take("Redis").map(|found| read_redis(shown, found, &mut secrets)).transpose()?;
         let brokers = section.take("Brokers").map(read_brokers).transpose()?.unwrap_or_default();
         let own = own(&mut section)?;
         let mut kqs = Vec::new();
         for (name, found) in section.take_prefix("Kq") {
-            kqs.push(Kq::read(shown, name, found, &brokers, &mut warnings)?);
+            kqs.push(Kq::read(shown, name, found, &brokers, &mut warnings, &mut secrets)?);
         }
         let not_used = section.not_used(&NOT_USED);
         if !not_used.is_empty() {
@@ -182,6 +185,7 @@ impl ServiceFile {
             kqs,
             mysql,
             redis,
+            plain_secrets: secrets,
             warnings,
         };
         Ok((file, own))
@@ -206,17 +210,32 @@ fn read_log(found: Found<'_>, warnings: &mut Vec<String>) -> Result<Log, Complai
     Ok(Log { level: level.map(str::to_owned) })
 }
 
-fn read_mysql(shown: &str, found: Found<'_>) -> Result<Datasource, Complaint> {
+fn read_mysql(
+    shown: &str,
+    found: Found<'_>,
+    secrets: &mut Vec<(String, String)>,
+) -> Result<Datasource, Complaint> {
     let mut section = Section::of(found)?;
     let what_for = "it says where the database is, as `user:pass@tcp(host:port)/db`";
     let source = section.required("DataSource", what_for)?;
     let at = format!("{shown}:{}", source.line());
+    // `user:pass@...`: the user alone is no secret.
+    let text = source.text()?;
+    let password =
+        text.rsplit_once('@').and_then(|(login, _)| login.split_once(':')).map(|(_, password)| password);
+    if source.is_literal() && password.is_some_and(|password| !password.is_empty()) {
+        secrets.push(("the password in `DataSource`".to_owned(), at.clone()));
+    }
     let source = source.name()?;
     section.finish()?;
     Ok(Datasource { source, at })
 }
 
-fn read_redis(shown: &str, found: Found<'_>) -> Result<Redis, Complaint> {
+fn read_redis(
+    shown: &str,
+    found: Found<'_>,
+    secrets: &mut Vec<(String, String)>,
+) -> Result<Redis, Complaint> {
     let at = format!("{shown}:{}", found.line());
     let mut section = Section::of(found)?;
     let host = section.required("Host", "it says where Redis is, as `host:port`")?.name()?;
@@ -224,7 +243,10 @@ fn read_redis(shown: &str, found: Found<'_>) -> Result<Redis, Complaint> {
         Some(found) => found.one_of(&[("node", "node"), ("cluster", "cluster")])?.to_owned(),
         None => "node".to_owned(),
     };
-    let pass = section.take("Pass").map(|found| found.text()).transpose()?.filter(|pass| !pass.is_empty());
+    let pass = match section.take("Pass") {
+        Some(found) => found.secret("`Pass` of `Redis`", secrets)?,
+        None => None,
+    };
     section.not_used(&["Tls", "Key", "User", "NonBlock", "PingTimeout"]);
     section.finish()?;
     Ok(Redis { host, kind, pass, at })

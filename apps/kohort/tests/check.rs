@@ -1,0 +1,168 @@
+//! `kohort check`: what it finds between the original's four files, against a broker, and that it finds nothing where nothing is.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use kohort_broker::{Broker, Config};
+use kohort_client::admin::NewTopic;
+use kohort_client::{Client, ClientConfig};
+use tempfile::TempDir;
+
+const ORIGINAL: [&str; 4] = ["dataflow.yaml", "market.yaml", "smartmoney.yaml", "consumer.yaml"];
+
+fn check(folder: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let output: Output = Command::new(env!("CARGO_BIN_EXE_kohort"))
+        .arg("check")
+        .args(args)
+        .current_dir(folder)
+        .output()
+        .expect("run kohort");
+    (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+}
+
+fn files() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check")
+}
+
+/// The block that begins with `start`.
+fn block<'a>(report: &'a str, start: &str) -> &'a str {
+    let found = report.split("\n\n").find(|block| block.starts_with(start));
+    found.unwrap_or_else(|| panic!("no `{start}` in\n{report}"))
+}
+
+#[test]
+fn the_originals_files_have_what_its_table_hides() {
+    let (code, report) = check(&files(), &[&ORIGINAL[..], &["--offline"]].concat());
+    assert_eq!(code, Some(1), "{report}");
+    let shared = block(
+        &report,
+        "warning: `dataflow` and `market` share group `data-flow-default-group-1888` on topic `sol-trades`",
+    );
+    assert!(shared.contains("dataflow.yaml:12, market.yaml:8"), "{shared}");
+    let three =
+        block(&report, "warning: group `data-flow-default-group10` has members with different subscriptions");
+    assert!(
+        three.contains("`eth-trades` (dataflow), `base-trades` (dataflow) and `sol-trades` (consumer)"),
+        "{three}"
+    );
+    let api =
+        block(&report, "warning: group `data-kline-group-api` has members with different subscriptions");
+    assert!(api.contains("`sol-trades` (smart_money)"), "{api}");
+    let hyphen = block(
+        &report,
+        "warning: groups `data-flow-default-group-10` and `data-flow-default-group10` differ by one character",
+    );
+    assert!(hyphen.contains("dataflow.yaml:20"), "{hyphen}");
+    let secret =
+        block(&report, "warning: the password in `DataSource` of `smart_money` stands in plain text");
+    assert!(secret.contains("smartmoney.yaml:15") && secret.contains("${NAME}"), "{secret}");
+    assert!(report.ends_with("\n0 errors, 5 warnings\n"), "{report}");
+    let (code, _) = check(&files(), &[&ORIGINAL[..], &["--offline", "--allow-warnings"]].concat());
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn every_block_has_its_place_its_reason_and_its_mend() {
+    let (_, report) = check(&files(), &[&ORIGINAL[..], &["--offline"]].concat());
+    let blocks: Vec<&str> = report.trim_end().split("\n\n").collect();
+    for block in &blocks[..blocks.len() - 1] {
+        for label in ["\n   at: ", "\n  why: ", "\n hint: "] {
+            assert!(block.contains(label), "{block}");
+        }
+    }
+}
+
+#[test]
+fn files_that_are_right_have_no_finding() {
+    let folder = TempDir::new().expect("a folder");
+    let file = |name: &str, topic: &str| {
+        let text = format!("Name: {name}\nKq:\n  Group: {name}\n  Topic: {topic}\n  Offset: first\n");
+        std::fs::write(folder.path().join(format!("{name}.yaml")), text).expect("write");
+    };
+    file("candles", "trades");
+    file("alerts", "trades");
+    let (code, report) = check(folder.path(), &["candles.yaml", "alerts.yaml", "--offline"]);
+    assert_eq!((code, report.as_str()), (Some(0), "0 errors, 0 warnings\n"));
+}
+
+#[test]
+fn what_contradicts_itself_is_an_error() {
+    let folder = TempDir::new().expect("a folder");
+    let text = "\
+Name: s
+KqOne: {Group: g, Topic: t, Offset: first, Assignor: range, InstanceId: i}
+KqTwo: {Group: g, Topic: t, Offset: last, Assignor: [sticky], InstanceId: i}
+KqLoop: {Group: h, Topic: u, Offset: first, DlqTopic: u}
+";
+    std::fs::write(folder.path().join("s.yaml"), text).expect("write");
+    std::fs::write(folder.path().join("broken.yaml"), "Kq:\n  Gruop: g\n").expect("write");
+    let (code, report) = check(folder.path(), &["s.yaml", "broken.yaml", "absent.yaml", "--offline"]);
+    assert_eq!(code, Some(1));
+    for (start, at) in [
+        ("error: members of group `g` have no assignor in common", "s.yaml:2, s.yaml:3"),
+        ("error: `InstanceId: i` stands in 2 blocks of group `g`", "s.yaml:2, s.yaml:3"),
+        ("error: members of group `g` disagree where `t` begins", "s.yaml:2, s.yaml:3"),
+        ("error: `KqLoop` of `s` (s.yaml:4) sends its dead letters into the topic that it reads", "s.yaml:4"),
+        ("error: `broken` cannot start: `Kq` has no `Group`", "broken.yaml:2"),
+        ("error: `absent` cannot start: its file cannot be read", "absent.yaml"),
+    ] {
+        assert!(block(&report, start).contains(at), "{report}");
+    }
+    assert!(report.ends_with("\n6 errors, 0 warnings\n"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_answers_is_held_against_the_files() {
+    let folder = TempDir::new().expect("a folder");
+    let broker = Broker::start(Config::new(folder.path().join("broker"))).await.expect("starts");
+    let client = Client::new(ClientConfig::new([broker.address().to_string()])).expect("a client");
+    let topic = NewTopic::new("trades", 3).config("max.message.bytes", "20971520");
+    assert!(client.admin().create_topics(&[topic]).await.expect("answers")[0].1.is_ok());
+    // A member of the group that no file explains.
+    assert!(client.admin().create_topics(&[NewTopic::new("other", 1)]).await.expect("answers")[0].1.is_ok());
+    let stranger = Client::new(ClientConfig::new([broker.address().to_string()]).client_id("stranger"))
+        .expect("a client");
+    let mut consumer = stranger.consumer().group("g").build().expect("a consumer");
+    consumer.subscribe(["other"]).expect("subscribes");
+    let joined = async {
+        while consumer.handle().assignment().is_empty() {
+            if let kohort_client::ConsumerEvent::Assigned { start, .. } = consumer.next().await {
+                start.go();
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), joined).await.expect("joins");
+    let text = format!(
+        "Name: s\nBrokers: [{}]\nKq:\n  Group: g\n  Topic: trades\n  Offset: first\n  Consumers: 4\n  SessionTimeout: 1s\n\
+         KqGone:\n  Group: h\n  Topic: absent\n  Offset: first\n",
+        broker.address()
+    );
+    std::fs::write(folder.path().join("s.yaml"), text).expect("write");
+    let at = folder.path().to_owned();
+    let (code, report) = tokio::task::spawn_blocking(move || check(&at, &["s.yaml"])).await.expect("runs");
+    assert_eq!(code, Some(1), "{report}");
+    for (start, at) in [
+        ("error: topic `absent` is not there", "s.yaml:11"),
+        ("error: `SessionTimeout` of `Kq` is 1000 ms, and the broker takes 6000 to 1800000 ms", "s.yaml:8"),
+        ("warning: group `g` has 4 consumers for the 3 partitions of `trades`: 1 stand idle", "s.yaml:7"),
+        (
+            "warning: `MaxBytes` of `Kq` is 10485760, and `trades` takes messages of 20971520 bytes",
+            "s.yaml:4",
+        ),
+        ("warning: live members of group `g` read other topics: `stranger`", "s.yaml:4"),
+    ] {
+        assert!(block(&report, start).contains(at), "{report}");
+    }
+    assert!(report.ends_with("\n2 errors, 3 warnings\n"), "{report}");
+    consumer.close().await;
+    broker.shutdown().await;
+}
+
+#[test]
+fn machines_read_json() {
+    let (code, report) = check(&files(), &[&ORIGINAL[..], &["--offline", "--json"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!((code, &report["errors"], &report["warnings"]), (Some(1), &0.into(), &5.into()));
+    assert_eq!(report["findings"].as_array().map(Vec::len), Some(5));
+    assert!(report["findings"][0]["hint"].is_string());
+}
