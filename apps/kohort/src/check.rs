@@ -10,7 +10,7 @@ use kohort_service::check::{self, Finding, Live, LiveMember, LiveTopic, Severity
 use kohort_service::{Complaint, ServiceFile};
 use serde_json::json;
 
-use crate::{Outcome, output, replay};
+use crate::{Outcome, brokers, output};
 
 /// Read the services' files together and report what is wrong between them
 #[derive(Debug, clap::Args)]
@@ -84,11 +84,11 @@ fn by_broker(files: &[ServiceFile], instead: &[String]) -> Vec<(Vec<String>, Vec
     if !instead.is_empty() {
         return vec![(instead.to_vec(), files.to_vec())];
     }
-    let servers: BTreeSet<Vec<String>> = files.iter().flat_map(|file| &file.kqs).map(brokers).collect();
+    let servers: BTreeSet<Vec<String>> = files.iter().flat_map(|file| &file.kqs).map(servers_of).collect();
     let of = |servers: Vec<String>| {
         let own = |file: &ServiceFile| {
             let mut file = file.clone();
-            file.kqs.retain(|kq| brokers(kq) == servers);
+            file.kqs.retain(|kq| servers_of(kq) == servers);
             file
         };
         let files = files.iter().map(own).filter(|file| !file.kqs.is_empty()).collect();
@@ -97,7 +97,7 @@ fn by_broker(files: &[ServiceFile], instead: &[String]) -> Vec<(Vec<String>, Vec
     servers.into_iter().map(of).collect()
 }
 
-fn brokers(kq: &kohort_service::Kq) -> Vec<String> {
+fn servers_of(kq: &kohort_service::Kq) -> Vec<String> {
     match kq.brokers.is_empty() {
         true => vec![::dataflow::service::DEFAULT_BROKER.to_owned()],
         false => kq.brokers.clone(),
@@ -106,7 +106,7 @@ fn brokers(kq: &kohort_service::Kq) -> Vec<String> {
 
 /// What the broker says of everything that the files name.
 async fn ask(servers: &[String], files: &[ServiceFile]) -> anyhow::Result<Live> {
-    let admin = replay::admin(servers)?;
+    let admin = brokers::client(servers)?.admin();
     let cluster = admin.describe_cluster().await.context("describe the cluster")?;
     let wanted: BTreeSet<&str> = files.iter().flat_map(|f| &f.kqs).map(|kq| kq.topic.as_str()).collect();
     let mut topics = BTreeMap::new();
