@@ -51,7 +51,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         why = dataflow.failed() => Err(anyhow::anyhow!("{why}")),
     };
     shutdown.request();
-    if tokio::time::timeout(STOP_GRACE, dataflow.stop()).await != Ok(true) {
+    if tokio::time::timeout(shutdown.left_of(STOP_GRACE), dataflow.stop()).await != Ok(true) {
         tracing::warn!("what was in hand is read again at the next start");
     }
     if let Some(server) = server {

@@ -138,7 +138,7 @@ async fn serve(
         Some(ended) = feeds.join_next() => ended.context("run the feed").flatten(),
     };
     shutdown.request();
-    stop(feeds, dataflow, server).await;
+    stop(feeds, dataflow, server, shutdown.left_of(STOP_GRACE)).await;
     outcome
 }
 
@@ -166,9 +166,9 @@ async fn start_feed(
 }
 
 /// Ends everything that stands on the broker, side by side.
-async fn stop(mut feeds: JoinSet<anyhow::Result<()>>, dataflow: Dataflow, server: Server) {
+async fn stop(mut feeds: JoinSet<anyhow::Result<()>>, dataflow: Dataflow, server: Server, grace: Duration) {
     let services = async {
-        match tokio::time::timeout(STOP_GRACE, dataflow.stop()).await {
+        match tokio::time::timeout(grace, dataflow.stop()).await {
             Ok(true) => tracing::info!("dataflow stopped, everything is stored and committed"),
             Ok(false) | Err(_) => {
                 tracing::warn!("dataflow stopped; what was in hand is read again at the next start")

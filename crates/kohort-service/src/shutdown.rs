@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -11,7 +12,7 @@ const INTERRUPTED: i32 = 130;
 /// Whether the process should end. Clones share the answer.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
-    requested: Arc<watch::Sender<bool>>,
+    requested: Arc<watch::Sender<Option<Instant>>>,
 }
 
 impl Default for Shutdown {
@@ -23,7 +24,7 @@ impl Default for Shutdown {
 impl Shutdown {
     /// A shutdown that only [`Shutdown::request`] asks for: for tests and for parts of a process.
     pub fn new() -> Shutdown {
-        Shutdown { requested: Arc::new(watch::Sender::new(false)) }
+        Shutdown { requested: Arc::new(watch::Sender::new(None)) }
     }
 
     /// A shutdown that Ctrl-C and SIGTERM ask for. Must be called inside a tokio runtime.
@@ -44,14 +45,24 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Asks for the end.
+    /// Asks for the end. Who asks again changes nothing.
     pub fn request(&self) {
-        self.requested.send_replace(true);
+        self.requested.send_if_modified(|requested| {
+            let first = requested.is_none();
+            requested.get_or_insert_with(Instant::now);
+            first
+        });
+    }
+
+    /// What is left of `grace`, which began when the end was asked for; all of it before that.
+    pub fn left_of(&self, grace: Duration) -> Duration {
+        let asked = *self.requested.borrow();
+        asked.map_or(grace, |asked| grace.saturating_sub(asked.elapsed()))
     }
 
     /// Whether the end was asked for.
     pub fn is_requested(&self) -> bool {
-        *self.requested.borrow()
+        self.requested.borrow().is_some()
     }
 
     /// Completes once the end was asked for; the future owns what it needs and may be spawned.
@@ -60,7 +71,7 @@ impl Shutdown {
         // The sender lives on in the future, so that `wait_for` fails only if we drop it ourselves.
         let kept = Arc::clone(&self.requested);
         async move {
-            let _ = seen.wait_for(|requested| *requested).await;
+            let _ = seen.wait_for(Option::is_some).await;
             drop(kept);
         }
     }
@@ -113,5 +124,16 @@ mod tests {
         early.await.unwrap();
         shutdown.requested().await;
         assert!(shutdown.is_requested());
+    }
+
+    #[test]
+    fn a_grace_begins_when_the_end_is_asked_for_and_not_again() {
+        let (shutdown, grace) = (Shutdown::new(), Duration::from_secs(60));
+        assert_eq!(shutdown.left_of(grace), grace);
+        shutdown.request();
+        let left = shutdown.left_of(grace);
+        shutdown.request();
+        assert!(left <= grace && shutdown.left_of(grace) <= left);
+        assert_eq!(shutdown.left_of(Duration::ZERO), Duration::ZERO);
     }
 }
