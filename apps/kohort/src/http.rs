@@ -26,9 +26,14 @@ pub(crate) async fn bind(address: &str) -> Result<TcpListener, Complaint> {
 
 /// A data folder that cannot be used.
 pub(crate) fn folder_complaint(path: &Path, source: &std::io::Error) -> Complaint {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let mend = match source.kind() {
+        StorageFull | QuotaExceeded => "free some space on its disk",
+        _ => "make it writable",
+    };
     Complaint::new(format!("the data folder cannot be used: {source}"))
         .at(path.display().to_string())
-        .hint("make it writable, or name another with `--data DIR`")
+        .hint(format!("{mend}, or name another with `--data DIR`"))
 }
 
 /// A server that serves.
