@@ -147,6 +147,11 @@ impl Beat {
     }
 }
 
+/// How long the answer to a join waits for another generation: as long as a first heartbeat would for news.
+pub(super) fn hold_of_a_join(session_timeout: Duration) -> Duration {
+    guess(session_timeout) * HOLD_PERCENT / 100
+}
+
 /// Before the interval is known: what clients use, and never more than a third of the session, which is what
 /// Kafka's documentation advises to stay below.
 fn guess(session_timeout: Duration) -> Duration {

@@ -2,6 +2,7 @@
 //! timer, and what no sequence of events may break.
 
 mod admin;
+mod cooperative;
 mod fake;
 mod join;
 mod leave;

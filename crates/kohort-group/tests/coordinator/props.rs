@@ -2,6 +2,7 @@
 //! records make the state; here come the sequences.
 
 use kohort_group::Time;
+use kohort_group::consumer_protocol::Subscription;
 use kohort_group::coordinator::{
     CallId, Client, Config, ConnectionId, Coordinator, DeleteCause, Effect, Event, Happened, LeaveCause,
     Record, Request, Response, State, TopicIds,
@@ -70,9 +71,9 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let instance = prop_oneof![3 => Just(None), 1 => (0..3_u8).prop_map(Some)];
     prop_oneof![
-        6 => (prop_oneof![Just(0), Just(3), Just(9)], instance, 0..4_u8)
+        6 => (prop_oneof![Just(0), Just(3), Just(9)], instance, 0..6_u8)
             .prop_map(|(version, instance, offer)| Step::Enter { version, instance, offer }),
-        6 => (any::<u8>(), 0..4_u8).prop_map(|(who, offer)| Step::Rejoin { who, offer }),
+        6 => (any::<u8>(), 0..6_u8).prop_map(|(who, offer)| Step::Rejoin { who, offer }),
         10 => (any::<u8>(), prop::bool::weighted(0.1)).prop_map(|(who, stale)| Step::Sync { who, stale }),
         8 => (any::<u8>(), 0..6_u8, prop::bool::weighted(0.1))
             .prop_map(|(who, connection, stale)| Step::Beat { who, connection, stale }),
@@ -96,7 +97,13 @@ fn offer(which: u8) -> Vec<(String, Vec<u8>)> {
         0 => protocols(&["range"]),
         1 => protocols(&["range", "sticky"]),
         2 => protocols(&["sticky", "range"]),
-        _ => vec![("range".to_owned(), subscription(&["t", "u"]))],
+        3 => vec![("range".to_owned(), subscription(&["t", "u"]))],
+        // What a member of a cooperative group says that it owns: as if everything were in motion all the time.
+        owned => {
+            let owned = vec![TopicPartition::new("t", i32::from(owned))];
+            let subscription = Subscription { owned, ..Subscription::new(["t"]) };
+            vec![("range".to_owned(), subscription.encode())]
+        }
     }
 }
 

@@ -96,6 +96,11 @@ impl ClassicGroup {
         let unchanged = self.members.get(id).is_some_and(|member| member.protocols == request.protocols);
         match self.state {
             State::Empty => refuse(cx, &caller, id, ErrorCode::UnknownMemberId),
+            // It asks once more while its answer waits: it has waited long enough.
+            _ if unchanged && self.is_late(id) => {
+                self.park_join(cx, id, caller.call);
+                self.answer_late_join(cx, id);
+            }
             // The answer to its join was lost on the way: it gets it again.
             State::CompletingRebalance if unchanged => {
                 let response = self.joined(id, self.is_leader(id));

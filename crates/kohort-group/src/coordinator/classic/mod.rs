@@ -3,13 +3,14 @@
 //! - [`group`]: the group and its members, and what keeps its counts true;
 //! - [`join`]: who may come in; [`replace`]: static members who return under a new id;
 //! - [`prepare`]: the join phase, from what begins it to the generation that ends it;
-//! - [`sync`], [`heartbeat`], [`leave`], [`expire`]; [`lost`] connections;
+//! - [`sync`], [`heartbeat`], [`leave`], [`expire`]; [`lost`] connections; [`late`] answers to joins;
 //! - [`subscription`]: which topics the members subscribe to.
 
 mod expire;
 mod group;
 mod heartbeat;
 mod join;
+mod late;
 mod leave;
 mod lost;
 mod prepare;

@@ -7,7 +7,7 @@ use super::State;
 use super::group::{ClassicGroup, InitialDelay, refused_sync};
 use crate::coordinator::context::Context;
 use crate::coordinator::{Happened, LeaveCause, RebalanceCause, Response};
-use crate::messages::ErrorCode;
+use crate::messages::{ErrorCode, JoinGroupResponse};
 
 /// A join phase that can only be ended by time looks again no sooner than this: silent static members with a
 /// rebalance timeout of zero must not keep the node busy.
@@ -79,7 +79,7 @@ impl ClassicGroup {
     /// The join timer fired: the initial delay is extended while members keep coming, or the join phase ends.
     pub(in crate::coordinator) fn join_timer_fired(&mut self, cx: &mut Context<'_>) {
         if self.state != State::PreparingRebalance {
-            return;
+            return self.late_joins_waited_long_enough(cx);
         }
         match self.initial {
             Some(InitialDelay { delay, remaining }) if self.added_in_delay && !remaining.is_zero() => {
@@ -152,17 +152,28 @@ impl ClassicGroup {
                 members: self.members.len(),
             },
         );
-        self.pending_syncs = self.members.keys().cloned().collect();
+        let late = self.newcomers(cx);
+        self.pending_syncs = self.members.keys().filter(|id| !late.contains(*id)).cloned().collect();
         for id in self.pending_syncs.clone() {
             let response = self.joined(&id, self.is_leader(&id));
-            self.answer_join(cx, &id, response);
-            // Silent static members too: their session is what ends them.
-            self.restart_session(cx, &id);
-            if let Some(member) = self.members.get_mut(&id) {
-                member.is_new = false;
-            }
+            self.enter_generation(cx, &id, response);
         }
         cx.timers.set(self.sync_timer(), cx.now + self.rebalance_timeout());
+    }
+
+    /// A member learns of the generation that it is in.
+    pub(super) fn enter_generation(
+        &mut self,
+        cx: &mut Context<'_>,
+        member_id: &str,
+        response: JoinGroupResponse,
+    ) {
+        self.answer_join(cx, member_id, response);
+        // Silent static members too: their session is what ends them.
+        self.restart_session(cx, member_id);
+        if let Some(member) = self.members.get_mut(member_id) {
+            member.is_new = false;
+        }
     }
 
     fn restart_session(&self, cx: &mut Context<'_>, member_id: &str) {

@@ -100,6 +100,7 @@ impl ClassicGroup {
             cx.reply(call, Response::Sync(self.synced_response(&id)));
             self.touch(cx, &id);
         }
+        self.answer_late_joins(cx);
         let began = self.rebalancing_since.take().unwrap_or(cx.now);
         let what = Happened::RebalanceEnded { took: cx.now.since(began), members: self.owners() };
         cx.note(&self.id, self.generation, what);
