@@ -26,8 +26,8 @@ pub struct Config {
     /// heartbeat is answered at once, as Kafka does.
     pub park_heartbeats: bool,
     /// A dynamic member whose connection closed under its parked heartbeat is removed as if its session had ended,
-    /// if within this time it does not speak on any connection and its client does not look for the coordinator.
-    /// Zero: never, as in Kafka.
+    /// if within this time it does not speak on any connection and its client does not look for the coordinator. If
+    /// no heartbeat was parked when it closed, the time begins when the next one is due. Zero: never, as in Kafka.
     ///
     /// The default, 500 ms, is several times what clients wait before they connect again
     /// (`reconnect.backoff.ms`: 50 ms in Java and kafka-python, 100 to 150 ms in librdkafka), and far below any

@@ -117,7 +117,15 @@ impl Coordinator {
                 self.call(now, Caller { call, connection, client }, request);
             }
             Event::Busy(connection) => self.connection(now, connection, ClassicGroup::connection_busy),
-            Event::Closed(connection) => self.connection(now, connection, ClassicGroup::connection_lost),
+            Event::Closed(connection) => {
+                self.connection(now, connection, ClassicGroup::connection_lost);
+                for (group, member) in self.park.closed(connection) {
+                    let (groups, mut cx) = self.split(now);
+                    if let Some(group) = groups.get_mut(&group) {
+                        group.line_lost(&mut cx, &member, connection);
+                    }
+                }
+            }
             Event::CoordinatorSought { client, group_id } => {
                 let (groups, mut cx) = self.split(now);
                 if let Some(group) = groups.get_mut(&group_id) {

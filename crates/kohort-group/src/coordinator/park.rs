@@ -27,6 +27,8 @@ const GAP_MIN: Duration = Duration::from_millis(20);
 pub(super) struct Park {
     held: BTreeMap<CallId, Held>,
     connections: BTreeMap<ConnectionId, BTreeSet<CallId>>,
+    /// Which members, by group and id, beat on a connection: parked or not.
+    lines: BTreeMap<ConnectionId, BTreeSet<(String, String)>>,
 }
 
 /// One parked heartbeat.
@@ -62,6 +64,26 @@ impl Park {
 
     pub(super) fn get(&self, call: CallId) -> Option<&Held> {
         self.held.get(&call)
+    }
+
+    /// A member beats on this connection from now on.
+    pub(super) fn connect(&mut self, connection: ConnectionId, group: &str, member: &str) {
+        self.lines.entry(connection).or_default().insert((group.to_owned(), member.to_owned()));
+    }
+
+    /// It does not any more.
+    pub(super) fn disconnect(&mut self, connection: ConnectionId, group: &str, member: &str) {
+        if let Some(members) = self.lines.get_mut(&connection) {
+            members.remove(&(group.to_owned(), member.to_owned()));
+            if members.is_empty() {
+                self.lines.remove(&connection);
+            }
+        }
+    }
+
+    /// The connection is gone: who beat on it.
+    pub(super) fn closed(&mut self, connection: ConnectionId) -> BTreeSet<(String, String)> {
+        self.lines.remove(&connection).unwrap_or_default()
     }
 }
 
@@ -119,6 +141,13 @@ impl Beat {
         // A third of the session leaves room for a client that beats only after the answer.
         let hold = (interval * HOLD_PERCENT / 100).min(session_timeout / 3).min(HOLD_MAX);
         (hold >= HOLD_MIN).then_some(hold)
+    }
+
+    /// When the next beat is due; `None` while the rhythm is not known.
+    pub(super) fn due(&self, now: Time, session_timeout: Duration) -> Option<Time> {
+        // A beat that was once quicker than usual is not what to count on.
+        let interval = self.interval?.max(guess(session_timeout));
+        Some(self.last.unwrap_or(now) + interval)
     }
 
     /// The heartbeat is parked.

@@ -191,6 +191,11 @@ impl Fake {
         self.beaten(call)
     }
 
+    /// A heartbeat in generation 1 that may be parked.
+    pub(crate) fn beat_on(&mut self, connection: ConnectionId, member_id: &str) {
+        self.call_on(connection, Request::Heartbeat(beat(member_id, 1)));
+    }
+
     pub(crate) fn beaten(&mut self, call: CallId) -> ErrorCode {
         match self.reply(call) {
             Response::Heartbeat(error) => error,

@@ -144,7 +144,7 @@ fn a_member_that_returns_on_another_connection_stays() {
 }
 
 #[test]
-fn a_connection_that_closes_without_a_parked_heartbeat_means_nothing() {
+fn a_connection_that_closes_before_the_members_rhythm_is_known_means_nothing() {
     let mut fake = parking();
     let ids = fake.stable(1);
     let parked = park(&mut fake, ONE, &ids[0]);
@@ -152,6 +152,61 @@ fn a_connection_that_closes_without_a_parked_heartbeat_means_nothing() {
     assert_eq!(fake.beaten(parked), ErrorCode::None);
     fake.event(Event::Closed(ONE));
     fake.pass(5_000);
+    assert_eq!(fake.state(), State::Stable);
+}
+
+/// A member whose rhythm is known, 3 s, and whose heartbeat another request has just freed.
+fn between_two_beats() -> (Fake, Vec<String>) {
+    let mut fake = parking();
+    let ids = fake.stable(2);
+    park(&mut fake, TWO, &ids[1]);
+    fake.pass(3_000);
+    let parked = park(&mut fake, TWO, &ids[1]);
+    fake.event(Event::Busy(TWO));
+    assert_eq!(fake.beaten(parked), ErrorCode::None);
+    fake.pass(1_000);
+    (fake, ids)
+}
+
+#[test]
+fn a_member_that_dies_between_two_beats_is_missed_when_the_next_is_due() {
+    let (mut fake, ids) = between_two_beats();
+    fake.event(Event::Closed(TWO));
+    fake.beat_on(ONE, &ids[0]);
+    fake.pass(2_499);
+    assert_eq!(fake.state(), State::Stable);
+    fake.news();
+    fake.pass(1);
+    let lost = |what: &Happened| matches!(what, Happened::MemberLeft { who, cause: LeaveCause::ConnectionLost } if who.member_id == ids[1]);
+    assert!(fake.news().iter().any(lost));
+}
+
+#[test]
+fn a_member_that_beats_on_another_connection_when_it_is_due_is_not_missed() {
+    let (mut fake, ids) = between_two_beats();
+    fake.event(Event::Closed(TWO));
+    fake.beat_on(ONE, &ids[0]);
+    fake.pass(2_499);
+    fake.beat_on(ConnectionId(3), &ids[1]);
+    // Where it beat before is nobody's any more.
+    fake.event(Event::Closed(TWO));
+    fake.pass(1_000);
+    assert_eq!(fake.state(), State::Stable);
+}
+
+#[test]
+fn a_static_member_is_not_missed_before_its_session_ends() {
+    let mut fake = parking();
+    let call = fake.join(join_static("i"));
+    fake.pass(3_000);
+    let id = fake.joined(call).member_id;
+    fake.sync_now(sync(&id, 1));
+    for _ in 0..3 {
+        fake.beat_on(ONE, &id);
+        fake.pass(3_000);
+    }
+    fake.event(Event::Closed(ONE));
+    fake.pass(SESSION - 3_001);
     assert_eq!(fake.state(), State::Stable);
 }
 

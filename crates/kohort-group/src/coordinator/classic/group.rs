@@ -8,7 +8,9 @@ use crate::Time;
 use crate::coordinator::context::Context;
 use crate::coordinator::park::Beat;
 use crate::coordinator::timers::Timer;
-use crate::coordinator::{CallId, Client, GroupMetadata, Happened, LeaveCause, MemberMetadata, Response};
+use crate::coordinator::{
+    CallId, Client, ConnectionId, GroupMetadata, Happened, LeaveCause, MemberMetadata, Response,
+};
 use crate::messages::{ErrorCode, JoinGroupRequest, JoinGroupResponse, JoinedMember, SyncGroupResponse};
 
 /// One classic group. A simple group, which only keeps offsets, is one without a protocol type.
@@ -58,7 +60,7 @@ pub(super) struct InitialDelay {
 pub(super) enum Connection {
     /// Nothing that would matter.
     Fine,
-    /// It closed under a parked heartbeat: the grace runs.
+    /// It closed: the grace runs.
     Lost,
     /// It closed, and then the member's client asked for the coordinator: it lives, unless what asked is its
     /// successor, which shows when that joins.
@@ -83,6 +85,8 @@ pub(in crate::coordinator) struct Member {
     /// It has not yet completed a rebalance.
     pub(super) is_new: bool,
     pub(super) connection: Connection,
+    /// Where it beats.
+    pub(super) line: Option<ConnectionId>,
     pub(super) beat: Beat,
 }
 
@@ -100,6 +104,7 @@ impl Member {
             syncing: None,
             is_new: true,
             connection: Connection::Fine,
+            line: None,
             beat: Beat::default(),
         }
     }
@@ -117,6 +122,7 @@ impl Member {
             syncing: None,
             is_new: false,
             connection: Connection::Fine,
+            line: None,
             beat: Beat::default(),
         }
     }
@@ -220,6 +226,7 @@ impl ClassicGroup {
     /// Removes a member for good: its parked calls are answered, its timers end, the log is told.
     pub(super) fn remove(&mut self, cx: &mut Context<'_>, member_id: &str, cause: LeaveCause) {
         cx.timers.cancel(&self.member_timer(member_id));
+        self.hang_up(cx, member_id);
         let Some(mut member) = self.take(member_id) else { return };
         if member.connection == Connection::Lost {
             cx.timers.cancel(&self.lost_timer(member_id));
@@ -339,6 +346,7 @@ impl ClassicGroup {
         let ids: Vec<_> = self.members.keys().cloned().collect();
         for id in ids {
             cx.timers.cancel(&self.member_timer(&id));
+            self.hang_up(cx, &id);
             self.returned(cx, &id);
             self.answer_join(cx, &id, refused_join(&id, error));
             let Some(member) = self.members.get_mut(&id) else { continue };

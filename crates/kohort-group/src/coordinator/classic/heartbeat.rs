@@ -23,6 +23,7 @@ impl ClassicGroup {
             return cx.reply(caller.call, Response::Heartbeat(error));
         }
         self.touch(cx, id);
+        self.beats_on(cx, id, caller.connection);
         match self.state {
             State::PreparingRebalance => {
                 cx.reply(caller.call, Response::Heartbeat(ErrorCode::RebalanceInProgress));

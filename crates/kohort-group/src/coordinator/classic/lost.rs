@@ -1,5 +1,9 @@
-//! Connections that close under a parked heartbeat: ours, not Kafka's. A member that died is known in
-//! milliseconds; one that only lost its connection must not pay for that.
+//! Members whose connection closes: ours, not Kafka's. One that died under a parked heartbeat is known in milliseconds;
+//! one that only lost its connection must not pay for that.
+//!
+//! A heartbeat is not always parked: another request on its connection frees it, and then there is none until the next
+//! beat. Whoever dies then does not beat when it is due, and that is known without waiting for the session's end. (A client
+//! that waits for no answer may not notice that the connection is gone before it wants to send: until then it is not missed.)
 //!
 //! A client that lives looks for its coordinator as soon as the connection is gone (librdkafka after 50 to 150 ms), but its
 //! next heartbeat comes when it is due, seconds later. So the question is enough of a sign of life. The question of a
@@ -7,9 +11,10 @@
 //! one that lives never does: then the dead one is given up at once, and holds nobody up.
 
 use super::group::{ClassicGroup, Connection};
+use crate::Time;
 use crate::coordinator::context::Context;
 use crate::coordinator::timers::Timer;
-use crate::coordinator::{CallId, Client};
+use crate::coordinator::{CallId, Client, ConnectionId};
 
 impl ClassicGroup {
     /// The connection closed under a parked heartbeat. A static member keeps its session: that is what it is
@@ -25,10 +30,59 @@ impl ClassicGroup {
         cx.drop_call(call);
         let Some(member) = self.members.get_mut(member_id) else { return };
         member.beat.cut_short();
+        self.lost(cx, member_id, cx.now);
+    }
+
+    /// A connection closed on which a member beat, and no heartbeat of it waited there: it is missed when its next one is
+    /// due.
+    pub(in crate::coordinator) fn line_lost(
+        &mut self,
+        cx: &mut Context<'_>,
+        member_id: &str,
+        connection: ConnectionId,
+    ) {
+        let Some(member) = self.members.get_mut(member_id) else { return };
+        if member.line != Some(connection) {
+            return;
+        }
+        member.line = None;
+        // Who waits for an answer from us is not expected to beat.
+        let waits = member.joining.is_some() || member.syncing.is_some() || member.beat.held.is_some();
+        if member.connection == Connection::Fine
+            && !waits
+            && let Some(due) = member.beat.due(cx.now, member.session_timeout)
+        {
+            self.lost(cx, member_id, due.max(cx.now));
+        }
+    }
+
+    /// The grace begins at `from`.
+    fn lost(&mut self, cx: &mut Context<'_>, member_id: &str, from: Time) {
+        let timer = self.lost_timer(member_id);
         let grace = cx.config.lost_connection_grace;
+        let Some(member) = self.members.get_mut(member_id) else { return };
         if member.instance_id.is_none() && !grace.is_zero() {
             member.connection = Connection::Lost;
-            cx.timers.set(self.lost_timer(member_id), cx.now + grace);
+            cx.timers.set(timer, from + grace);
+        }
+    }
+
+    /// Remembers where a member beats.
+    pub(super) fn beats_on(&mut self, cx: &mut Context<'_>, member_id: &str, connection: ConnectionId) {
+        let Some(member) = self.members.get_mut(member_id) else { return };
+        if !cx.config.park_heartbeats || member.line == Some(connection) {
+            return;
+        }
+        if let Some(before) = member.line.replace(connection) {
+            cx.park.disconnect(before, &self.id, member_id);
+        }
+        cx.park.connect(connection, &self.id, member_id);
+    }
+
+    /// It beats nowhere any more: it is gone, or another one under its name.
+    pub(super) fn hang_up(&mut self, cx: &mut Context<'_>, member_id: &str) {
+        if let Some(connection) = self.members.get_mut(member_id).and_then(|member| member.line.take()) {
+            cx.park.disconnect(connection, &self.id, member_id);
         }
     }
 

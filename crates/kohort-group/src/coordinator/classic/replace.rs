@@ -46,6 +46,7 @@ impl ClassicGroup {
     fn swap_id(&mut self, cx: &mut Context<'_>, old_id: &str, id: &str) {
         let leads = self.is_leader(old_id);
         cx.timers.cancel(&self.member_timer(old_id));
+        self.hang_up(cx, old_id);
         self.returned(cx, old_id);
         self.answer_join(cx, old_id, refused_join(old_id, ErrorCode::FencedInstanceId));
         let Some(mut member) = self.take(old_id) else { return };
