@@ -22,6 +22,8 @@ pub fn init(level: &str) -> Result<(), Complaint> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // Whoever read our log may be gone. The complaint about that would go to the same stderr, and end the task that spoke.
+        .log_internal_errors(false)
         .try_init();
     // In tests several services start in one process; the first one's subscriber serves them all.
     drop(installed);

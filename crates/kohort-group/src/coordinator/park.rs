@@ -143,11 +143,11 @@ impl Beat {
         (hold >= HOLD_MIN).then_some(hold)
     }
 
-    /// When the next beat is due; `None` while the rhythm is not known.
-    pub(super) fn due(&self, now: Time, session_timeout: Duration) -> Option<Time> {
-        // A beat that was once quicker than usual is not what to count on.
-        let interval = self.interval?.max(guess(session_timeout));
-        Some(self.last.unwrap_or(now) + interval)
+    /// When the next beat is due at the latest. While the rhythm is not known, that is what Kafka's documentation advises to
+    /// stay below; and a beat that was once quicker than usual is not what to count on.
+    pub(super) fn due(&self, now: Time, session_timeout: Duration) -> Time {
+        let interval = self.interval.map_or(session_timeout / 3, |known| known.max(guess(session_timeout)));
+        self.last.unwrap_or(now) + interval
     }
 
     /// The heartbeat is parked.

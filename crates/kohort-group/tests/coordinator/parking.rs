@@ -144,15 +144,17 @@ fn a_member_that_returns_on_another_connection_stays() {
 }
 
 #[test]
-fn a_connection_that_closes_before_the_members_rhythm_is_known_means_nothing() {
+fn a_member_that_dies_before_its_rhythm_is_known_is_missed_after_a_third_of_its_session() {
     let mut fake = parking();
     let ids = fake.stable(1);
     let parked = park(&mut fake, ONE, &ids[0]);
     fake.pass(2_550);
     assert_eq!(fake.beaten(parked), ErrorCode::None);
     fake.event(Event::Closed(ONE));
-    fake.pass(5_000);
+    fake.pass(SESSION / 3 - 2_550 + 499);
     assert_eq!(fake.state(), State::Stable);
+    fake.pass(1);
+    assert_eq!(fake.state(), State::Empty);
 }
 
 /// A member whose rhythm is known, 3 s, and whose heartbeat another request has just freed.

@@ -48,10 +48,8 @@ impl ClassicGroup {
         member.line = None;
         // Who waits for an answer from us is not expected to beat.
         let waits = member.joining.is_some() || member.syncing.is_some() || member.beat.held.is_some();
-        if member.connection == Connection::Fine
-            && !waits
-            && let Some(due) = member.beat.due(cx.now, member.session_timeout)
-        {
+        if member.connection == Connection::Fine && !waits {
+            let due = member.beat.due(cx.now, member.session_timeout);
             self.lost(cx, member_id, due.max(cx.now));
         }
     }

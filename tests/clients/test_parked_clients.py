@@ -1,0 +1,77 @@
+"""Heartbeats that are answered late, with clients that never heard of it: nobody times out, nobody loses its membership, and
+everybody learns of a rebalance sooner than its heartbeats would tell."""
+import json
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from conftest import until
+from test_librdkafka import create, produce
+
+HERE = pathlib.Path(__file__).resolve().parent
+PARTITIONS = [0, 1, 2, 3]
+#: Heartbeats are slow and the session is 12 s: who waits for them is told from who does not on any machine.
+HEARTBEAT_MS, TOLD, NOTICED = 4000, 2.5, 7
+
+
+class Member:
+    def __init__(self, client, address, group, topic):
+        self.process = subprocess.Popen([sys.executable, str(HERE / "member_python.py"), client, address, group, topic, str(HEARTBEAT_MS)],
+                                        stdout=subprocess.PIPE, text=True)
+        self.own, self.changes, self.complaints = None, [], []
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        for line in self.process.stdout:
+            what = json.loads(line)
+            if "own" in what:
+                self.own = what["own"]
+                self.changes.append((what["at"], what["own"]))
+            else:
+                self.complaints.append(what["complaint"])
+
+
+def settled(*members):
+    return sorted(p for m in members for p in m.own or []) == PARTITIONS and all(m.own for m in members)
+
+
+def settles(members, since, within, what):
+    until(lambda: settled(*members), 30, what)
+    took = max(m.changes[-1][0] for m in members) - since
+    assert took < within, f"{what}: {took:.2f} s, {[m.changes for m in members]}"
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "aiokafka"])
+def test_a_client_that_never_heard_of_parked_heartbeats_is_quick_and_loses_nothing(own_server, name, client):
+    address = own_server("group.initial.rebalance.delay.ms=0").address
+    topic, group = name("parked"), name("g")
+    create(address, topic, len(PARTITIONS))
+    produce(address, topic, [b"x"] * 100)
+    one = Member(client, address, group, topic)
+    until(lambda: settled(one), 30, "the first member's partitions")
+    # Its commits are over, and a heartbeat is parked: for three sessions nothing happens.
+    quiet, before = time.monotonic(), len(one.changes)
+    one.complaints.clear()  # a client may have been early for its topic
+    until(lambda: time.monotonic() - quiet > 36 or len(one.changes) > before or one.complaints, 40, "the end of three sessions")
+    assert len(one.changes) == before and not one.complaints, (one.changes, one.complaints)
+    two = Member(client, address, group, topic)
+    until(lambda: two.own is not None, 30, "the second member's start")
+    settles([one, two], two.changes[0][0], TOLD, "the second join")
+    time.sleep(1.2 * HEARTBEAT_MS / 1000)  # until the heartbeats after the rebalance are under way
+    began = time.monotonic()
+    two.process.terminate()
+    settles([one], began, TOLD + 1, "a leave")
+    three = Member(client, address, group, topic)
+    until(lambda: settled(one, three), 30, "the third member's partitions")
+    time.sleep(1.2 * HEARTBEAT_MS / 1000)
+    began = time.monotonic()
+    three.process.kill()
+    settles([one], began, NOTICED, "a kill")
+    lost = [c for c in one.complaints if any(word in c.lower() for word in ("timed out", "timeout", "expired", "unknown", "fenced"))]
+    assert not lost, lost
+    one.process.terminate()
+    for member in (one, two, three):
+        member.process.wait(20)
