@@ -5,6 +5,7 @@
 //! use or bad configuration (a [`Complaint`]), 3 = it failed. Results go to stdout, everything else to stderr.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use kohort_client::AdminError;
@@ -46,9 +47,9 @@ const FAILED: u8 = 3;
 #[derive(Debug, Parser)]
 #[command(name = "kohort", version, max_term_width = 110, after_help = EXAMPLES, propagate_version = true)]
 struct Cli {
-    /// How much is logged on stderr: error, warn, info, debug, trace, or filters as in RUST_LOG
-    #[arg(long, global = true, default_value = "info", value_name = "LEVEL")]
-    log: String,
+    /// How much is logged on stderr: error, warn, info (what servers do), debug, trace, or filters as in RUST_LOG
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -82,9 +83,25 @@ enum Command {
     KafkaConsumerGroups(kafka_consumer_groups::Args),
 }
 
+impl Command {
+    /// What is logged unless somebody says otherwise: a server tells what it does, a tool answers and is silent.
+    fn log_level(&self) -> &'static str {
+        match self {
+            Command::Up(_) | Command::Broker(_) | Command::Dataflow(_) => "info",
+            Command::Replay(_) | Command::Verify(_) | Command::Check(_) | Command::Sim(_) => "info",
+            Command::Topics(_) | Command::Groups(_) | Command::KafkaConsumerGroups(_) => "warn",
+            Command::Produce(_) | Command::Consume(_) => "warn",
+        }
+    }
+}
+
+/// How long work on threads that may block is waited for at the end. Transactions that are cut off never happened.
+const THREADS_GRACE: Duration = Duration::from_millis(300);
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(complaint) = kohort_service::log::init(&cli.log) {
+    let level = cli.log.as_deref().unwrap_or(cli.command.log_level());
+    if let Err(complaint) = kohort_service::log::init(level) {
         return fail(&complaint.into());
     }
     if let Command::Sim(args) = cli.command {
@@ -97,7 +114,9 @@ fn main() -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    match runtime.block_on(run(cli.command)) {
+    let outcome = runtime.block_on(run(cli.command));
+    runtime.shutdown_timeout(THREADS_GRACE);
+    match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Finding) => ExitCode::from(1),
         Err(error) => fail(&error),
