@@ -286,9 +286,13 @@ fn text(raw: &RawValue) -> String {
     raw.get().trim_matches('"').to_owned()
 }
 
-/// An integer, or a string that holds one.
+/// An integer, or a string that holds one; also as JSON may spell it: `1704412800.0`, `1.7044128e9`.
 fn integer(raw: &RawValue) -> Option<i64> {
-    raw.get().trim_matches('"').parse().ok()
+    /// Up to here every integer is a float64 of its own.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let text = raw.get().trim_matches('"');
+    let spelled = || text.parse().ok().filter(|n: &f64| n.fract() == 0.0 && n.abs() < EXACT_MAX);
+    text.parse().ok().or_else(|| spelled().map(|n| n as i64))
 }
 
 #[cfg(test)]
@@ -316,14 +320,14 @@ mod tests {
             "",
             r#"{"block_time":9,"a":4}"#,
             r#"{"block_time":10,"a":5}"#,
-            r#"{"block_time":9,"a":6}"#,
+            r#"{"block_time":9.0,"a":6}"#,
         ];
         assert_eq!(
             values(&collect(Keying::Slot, &lines)),
             [
                 (Some("7"), r#"[{"slot":7,"block_num":5,"a":1},{"slot":7,"block_num":5,"a":2}]"#),
                 (Some("7"), r#"[{"block_num":"7","a":3}]"#),
-                (Some("9"), r#"[{"block_time":9,"a":4},{"block_time":9,"a":6}]"#),
+                (Some("9"), r#"[{"block_time":9,"a":4},{"block_time":9.0,"a":6}]"#),
                 (Some("10"), r#"[{"block_time":10,"a":5}]"#),
             ]
         );
