@@ -86,6 +86,18 @@ fn a_newcomer_for_whom_there_is_nothing_is_answered_with_the_assignment() {
 }
 
 #[test]
+fn a_newcomer_does_not_wait_for_a_leader_that_takes_its_time() {
+    let Two { mut fake, one, two, newcomer } = one_owns_all_and_another_joins(|_| {});
+    fake.pass(299);
+    assert!(fake.waits(newcomer));
+    fake.pass(1);
+    assert_eq!(fake.joined(newcomer).generation, 2);
+    let synced = fake.sync(syncing(&two, 2));
+    fake.sync_now(assigning(&one, 2, &[(&one, &[0]), (&two, &[1])]));
+    assert_eq!(fake.synced(synced).assignment, Assignment::new(partitions(&[1])).encode());
+}
+
+#[test]
 fn a_newcomer_does_not_wait_for_an_owner_that_takes_its_time() {
     let Two { mut fake, one, two, newcomer } = one_owns_all_and_another_joins(|_| {});
     fake.sync_now(assigning(&one, 2, &[(&one, &[0]), (&two, &[])]));

@@ -11,6 +11,7 @@
 //! If nobody comes back soon (an owner may take its time to let go), it is answered like everybody else.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::State;
 use super::group::{ClassicGroup, Member};
@@ -19,6 +20,10 @@ use crate::consumer_protocol::Subscription;
 use crate::coordinator::context::Context;
 use crate::coordinator::park::hold_of_a_join;
 use crate::messages::TopicPartition;
+
+/// How long a newcomer's answer waits for the leader's assignment. Leaders assign at once; one that does not (it computes for
+/// long, or somebody plays its part by hand) keeps nobody from learning what Kafka would have told it by now.
+pub(super) const LEADER_PATIENCE: Duration = Duration::from_millis(300);
 
 impl ClassicGroup {
     /// Whose join in the generation that begins is to be answered late: those without partitions, where others say that

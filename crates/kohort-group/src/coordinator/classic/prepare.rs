@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::State;
 use super::group::{ClassicGroup, InitialDelay, refused_sync};
+use super::late::LEADER_PATIENCE;
 use crate::coordinator::context::Context;
 use crate::coordinator::{Happened, LeaveCause, RebalanceCause, Response};
 use crate::messages::{ErrorCode, JoinGroupResponse};
@@ -157,6 +158,9 @@ impl ClassicGroup {
         for id in self.pending_syncs.clone() {
             let response = self.joined(&id, self.is_leader(&id));
             self.enter_generation(cx, &id, response);
+        }
+        if !late.is_empty() {
+            cx.timers.set(self.join_timer(), cx.now + LEADER_PATIENCE);
         }
         cx.timers.set(self.sync_timer(), cx.now + self.rebalance_timeout());
     }
