@@ -122,7 +122,7 @@ class Bench:
     def join(self):
         self.fill()
         size, n, codec = self.sized()[0]
-        for protocol in ("classic", "consumer"):
+        for protocol in self.a.protocols.split(","):
             for i in range(min(self.a.rounds, 2)):
                 for who, c in self.clients("join", i):
                     r = self.call(c["binary"], "join", "--topic", f"read-{size}-{codec}-{n}", "--rounds", 20, "--protocol", protocol, *c["opts"])
@@ -151,12 +151,17 @@ def table(path):
         f = lambda x: f"{x:.{digits}f}"
         return f"{f(st.median(v))} [{f(v[0])}-{f(v[-1])}]" if len(v) > 1 else f(v[0])
 
+    def times(rs, whos):
+        """Its processor time as a multiple of Kohort's."""
+        of = [[r["cpu_s_per_million"] for r in some if r.get("ok")] for some in (rs, whos.get("kohort", []))]
+        return f"{st.median(of[0]) / st.median(of[1]):.1f}" if all(of) and st.median(of[1]) else "-"
+
     for cell, whos in cells.items():
         print(f"\n### {cell}\n")
         kind = cell.split()[0]
         if kind in ("consume", "produce"):
             cols = [("M records/s", "records_per_s", 1e-6, 2), ("MB/s", "mb_per_s", 1, 0), ("client CPU s/M", "cpu_s_per_million", 1, 3),
-                    ("Kafka CPU s/M", "broker_cpu_s_per_million", 1, 3), ("peak RSS MiB", "rss_peak_mib", 1, 0)]
+                    ("broker CPU s/M", "broker_cpu_s_per_million", 1, 3), ("peak RSS MiB", "rss_peak_mib", 1, 0)]
             if kind == "consume":
                 cols.insert(1, ("M/s after the first record", "steady_records_per_s", 1e-6, 2))
         elif kind == "join":
@@ -164,13 +169,14 @@ def table(path):
                     ("first record ms", "first_record_ms_p50", 1, 1), ("worst", "first_record_ms_max", 1, 1)]
         else:
             cols = [("p50 us", "p50_us", 1, 0), ("p90 us", "p90_us", 1, 0), ("p99 us", "p99_us", 1, 0), ("p99.9 us", "p999_us", 1, 0),
-                    ("client CPU s", "cpu_s", 1, 2), ("Kafka CPU s", "broker_cpu_s", 1, 2), ("peak RSS MiB", "rss_peak_mib", 1, 0)]
-        print("| client | n | " + " | ".join(c[0] for c in cols) + " |")
-        print("|---|---|" + "---|" * len(cols))
+                    ("client CPU s", "cpu_s", 1, 2), ("broker CPU s", "broker_cpu_s", 1, 2), ("peak RSS MiB", "rss_peak_mib", 1, 0)]
+        measured = kind in ("consume", "produce")
+        print("| client | n | " + " | ".join(c[0] for c in cols) + (" | CPU, Kohort = 1" if measured else "") + " |")
+        print("|---|---|" + "---|" * (len(cols) + measured))
         for who, rs in whos.items():
             good = [r for r in rs if r.get("ok")]
             line = " | ".join(spread(rs, k, s, d) for _, k, s, d in cols)
-            print(f"| {who} | {len(good)} | {line} |")
+            print(f"| {who} | {len(good)} | {line} |" + (f" {times(rs, whos)} |" if measured else ""))
             for r in rs:
                 if not r.get("ok"):
                     print(f"| {who} | failed | {r.get('error', '')[:160]} |")
@@ -182,7 +188,7 @@ def main():
     p.add_argument("--bin"), p.add_argument("--kafka"), p.add_argument("--port", type=int)
     p.add_argument("--rounds", type=int, default=3), p.add_argument("--scale", type=float, default=1.0)
     p.add_argument("--only", default="consume,produce,join,latency"), p.add_argument("--clients", default="")
-    p.add_argument("--sizes", default="100,1000")
+    p.add_argument("--sizes", default="100,1000"), p.add_argument("--protocols", default="classic,consumer")
     p.add_argument("--seconds", type=int, default=20), p.add_argument("--verify", action="store_true")
     p.add_argument("--out", default="results.jsonl"), p.add_argument("--table")
     a = p.parse_args()
