@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
-use kohort_client::{Client, ClientConfig, OffsetReset, Security};
+use kohort_client::{Client, ClientConfig, OffsetReset, Sasl, Security};
 use kohort_runtime::{Group, GroupConfig, Running, Stats};
 use kohort_service::metrics::Registry;
 use kohort_service::{Complaint, Kq, ServiceFile, StartOffset};
@@ -125,8 +125,8 @@ fn start_group(
     };
     let mut config = ClientConfig::new(brokers).client_id(format!("{}-{}", settings.file.name, kq.name));
     if let (Some(username), Some(password)) = (&kq.username, &kq.password) {
-        config =
-            config.security(Security::SaslPlain { username: username.clone(), password: password.clone() });
+        config = config
+            .security(Security::Sasl(Sasl::Plain { username: username.clone(), password: password.clone() }));
     }
     let client = Client::new(config).context("make a client")?;
     let worker =

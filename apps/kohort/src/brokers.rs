@@ -83,6 +83,6 @@ mod tests {
         let told = complaint(&refused(3)).unwrap().to_string();
         assert!(told.contains("UNKNOWN_TOPIC_OR_PARTITION") && told.contains("kohort topics list"), "{told}");
         assert_eq!(complaint(&refused(-1)), None);
-        assert_eq!(complaint(&AdminError::Timeout { what: "x".into(), after: PATIENCE }), None);
+        assert_eq!(complaint(&AdminError::Timeout { what: "x".into(), after: PATIENCE, source: None }), None);
     }
 }

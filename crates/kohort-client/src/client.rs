@@ -6,6 +6,7 @@ use crate::admin::Admin;
 use crate::config::ClientConfig;
 use crate::consumer::ConsumerBuilder;
 use crate::net::cluster::Cluster;
+use crate::net::tls::{Connector, TlsError};
 use crate::producer::ProducerBuilder;
 
 /// Connections and metadata, shared by all that is made from it. Cheap to clone.
@@ -23,6 +24,9 @@ pub enum ClientError {
     /// An entry is not `host:port`.
     #[error("bootstrap server `{0}` is not `host:port`")]
     BadServer(String),
+    /// The settings of TLS.
+    #[error("TLS cannot be spoken with these settings")]
+    Tls(#[from] TlsError),
     /// Every request carries it.
     #[error("client id of {bytes} bytes is too long: {CLIENT_ID_BYTES_MAX} at most")]
     LongClientId {
@@ -52,7 +56,8 @@ impl Client {
         if config.client_id.len() > CLIENT_ID_BYTES_MAX {
             return Err(ClientError::LongClientId { bytes: config.client_id.len() });
         }
-        Ok(Self { cluster: Cluster::new(Arc::new(config)) })
+        let tls = config.security.tls().map(Connector::new).transpose()?;
+        Ok(Self { cluster: Cluster::new(Arc::new(config), tls) })
     }
 
     /// The settings it was made with.

@@ -1,6 +1,7 @@
 //! What every part of the client shares: where the brokers are and how patient to be. Kafka's property names stand
 //! at each field.
 
+use std::fmt;
 use std::time::Duration;
 
 /// Settings of a [`Client`](crate::Client). A value with setters; nothing is resolved or connected here.
@@ -26,20 +27,129 @@ pub struct ClientConfig {
     pub security: Security,
 }
 
-/// How connections are made.
+/// How connections are made: Kafka's four values of `security.protocol`.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Security {
     /// `PLAINTEXT`: neither encrypted nor authenticated.
     #[default]
     Plaintext,
-    /// `SASL_PLAINTEXT` with `sasl.mechanism=PLAIN`: the password travels readable; for trusted networks.
-    SaslPlain {
+    /// `SASL_PLAINTEXT`: authenticated, and readable on the way; for trusted networks.
+    Sasl(Sasl),
+    /// `SSL`: encrypted; who the client is, its certificate says, if anything.
+    Tls(Tls),
+    /// `SASL_SSL`: encrypted, and authenticated by user and password.
+    TlsSasl(Tls, Sasl),
+}
+
+impl Security {
+    /// The settings of TLS, where it is spoken.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::Tls(tls) | Self::TlsSasl(tls, _) => Some(tls),
+            Self::Plaintext | Self::Sasl(_) => None,
+        }
+    }
+
+    /// How the client says who it is, where it does.
+    pub(crate) fn sasl(&self) -> Option<&Sasl> {
+        match self {
+            Self::Sasl(sasl) | Self::TlsSasl(_, sasl) => Some(sasl),
+            Self::Plaintext | Self::Tls(_) => None,
+        }
+    }
+}
+
+/// `sasl.mechanism`, user and password. `Debug` leaves the password out.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Sasl {
+    /// `PLAIN`: the password itself is sent; only within TLS or a trusted network.
+    Plain {
         /// The user's name.
         username: String,
         /// The user's password.
         password: String,
     },
+    /// `SCRAM-SHA-256`: both sides prove that they know the password; it is not sent.
+    ScramSha256 {
+        /// The user's name.
+        username: String,
+        /// The user's password.
+        password: String,
+    },
+    /// `SCRAM-SHA-512`.
+    ScramSha512 {
+        /// The user's name.
+        username: String,
+        /// The user's password.
+        password: String,
+    },
+}
+
+impl Sasl {
+    /// Kafka's name of the mechanism.
+    #[must_use]
+    pub const fn mechanism(&self) -> &'static str {
+        match self {
+            Self::Plain { .. } => "PLAIN",
+            Self::ScramSha256 { .. } => "SCRAM-SHA-256",
+            Self::ScramSha512 { .. } => "SCRAM-SHA-512",
+        }
+    }
+
+    /// Name and password.
+    pub(crate) fn credentials(&self) -> (&str, &str) {
+        match self {
+            Self::Plain { username, password }
+            | Self::ScramSha256 { username, password }
+            | Self::ScramSha512 { username, password } => (username, password),
+        }
+    }
+}
+
+impl fmt::Debug for Sasl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.mechanism(), self.credentials().0)
+    }
+}
+
+/// Whom to trust and who we are (`ssl.*`). TLS 1.2 and 1.3; the broker's name must be in its certificate. `Debug` leaves the
+/// key out.
+#[derive(Clone, Default)]
+pub struct Tls {
+    pub(crate) authorities: Option<Vec<u8>>,
+    pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Tls {
+    /// Trusts whom the system trusts, and says nothing about itself.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// `ssl.truststore`: certificates in PEM; these are trusted and no others.
+    #[must_use]
+    pub fn authorities(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.authorities = Some(pem.into());
+        self
+    }
+
+    /// `ssl.keystore`: the client's certificate, with those that lead to an authority behind it, and its key, in PEM: for brokers with
+    /// `ssl.client.auth=required`.
+    #[must_use]
+    pub fn identity(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.identity = Some((chain.into(), key.into()));
+        self
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (own, identity) = (self.authorities.is_some(), self.identity.is_some());
+        f.debug_struct("Tls").field("own_authorities", &own).field("identity", &identity).finish()
+    }
 }
 
 impl ClientConfig {
@@ -146,6 +256,17 @@ mod tests {
         let backoff = Backoff { base: Duration::from_millis(100), max: Duration::from_secs(1) };
         let middle = |failures| backoff.after(failures, 20).as_millis();
         assert_eq!([0, 1, 2, 3, 4, 5, 40].map(middle), [0, 100, 200, 400, 800, 1000, 1000]);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let (username, password) = ("ann".to_owned(), "secret".to_owned());
+        let security = Security::TlsSasl(
+            Tls::new().identity("chain", "secret"),
+            Sasl::ScramSha512 { username, password },
+        );
+        let shown = format!("{:?}", ClientConfig::new(["a:1"]).security(security));
+        assert!(shown.contains("SCRAM-SHA-512 \"ann\"") && !shown.contains("secret"), "{shown}");
     }
 
     #[test]

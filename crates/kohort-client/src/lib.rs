@@ -46,13 +46,14 @@ pub mod producer;
 
 pub use admin::{Admin, AdminError};
 pub use client::{Client, ClientError};
-pub use config::{Backoff, ClientConfig, Security};
+pub use config::{Backoff, ClientConfig, Sasl, Security, Tls};
 pub use consumer::{
     BuildError, CommitError, Consumer, ConsumerBuilder, ConsumerEvent, ConsumerHandle, FatalError,
     FetchOffsetsError, FetchedBatch, HaltError, Isolation, LeaveReason, OffsetAndMetadata, OffsetReset,
     OwnedRecord, Record, RevokeAck, SeekTo, Start, SubscribeError,
 };
 pub use kohort_group::messages::{Offset, Partition, TopicPartition};
+pub use net::tls::TlsError;
 pub use producer::{
     Ack, Acks, Compression, Delivery, Outgoing, ProduceError, Producer, ProducerBuilder, RecordMetadata,
     SendError,

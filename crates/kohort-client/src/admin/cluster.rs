@@ -40,7 +40,11 @@ impl Admin {
             cluster.refresh();
             let after = self.client.config().api_timeout;
             let known = cluster.metadata_when(after, |known| known.brokers.contains_key(&id)).await;
-            known.ok_or_else(|| AdminError::Timeout { what: format!("find broker `{id}`"), after })?;
+            known.ok_or_else(|| AdminError::Timeout {
+                what: format!("find broker `{id}`"),
+                after,
+                source: None,
+            })?;
         }
         Ok(())
     }

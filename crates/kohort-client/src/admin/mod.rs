@@ -48,6 +48,9 @@ pub enum AdminError {
         what: String,
         /// `default.api.timeout.ms`.
         after: Duration,
+        /// What became of the last attempt, if it ended before that.
+        #[source]
+        source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     },
     /// The broker speaks no version of the API that we do, or answers what cannot be read.
     #[error("{what}: the broker does not support it")]
@@ -217,11 +220,11 @@ impl Admin {
         cluster.start();
         let after = cluster.config.api_timeout;
         let until = Instant::now() + after;
-        let mut failures = 0;
+        let (mut failures, mut source) = (0, None);
         loop {
             let asked = tokio::time::timeout_at(until, self.ask_once(whom, &request)).await;
             let refused = match asked {
-                Err(_) => return Err(AdminError::Timeout { what: what.to_owned(), after }),
+                Err(_) => return Err(AdminError::Timeout { what: what.to_owned(), after, source }),
                 Ok(Ok(answer)) => match again(&answer).filter(|code| ErrorCode(*code).is_retriable()) {
                     None => return Ok(answer),
                     Some(code) => Some(code),
@@ -233,6 +236,8 @@ impl Admin {
                 }
                 Ok(Err(error)) => {
                     tracing::debug!(what, error = &error as &dyn std::error::Error, "asked again");
+                    let error: Arc<dyn std::error::Error + Send + Sync> = Arc::new(error);
+                    source = Some(error);
                     None
                 }
             };
@@ -241,7 +246,7 @@ impl Admin {
             if Instant::now() + wait >= until {
                 return Err(match refused {
                     Some(code) => AdminError::Refused { what: what.to_owned(), code, message: None },
-                    None => AdminError::Timeout { what: what.to_owned(), after },
+                    None => AdminError::Timeout { what: what.to_owned(), after, source },
                 });
             }
             tokio::time::sleep(wait).await;

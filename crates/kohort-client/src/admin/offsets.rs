@@ -37,7 +37,7 @@ impl Admin {
     }
 
     fn timeout(&self, what: String) -> AdminError {
-        AdminError::Timeout { what, after: self.client.config().api_timeout }
+        AdminError::Timeout { what, after: self.client.config().api_timeout, source: None }
     }
 
     /// Sets committed offsets of a group without members (with some: code 25).

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::connect::{ConnectError, connect};
 use super::metadata::Metadata;
 use super::pool::BufferPool;
+use super::tls::Connector;
 use super::wire::messages::MetadataRequest;
 use super::wire::messages::metadata_request::MetadataRequestTopic;
 use super::wire::{AskError, Link, Versions, topic_name};
@@ -39,6 +40,7 @@ type Slots = HashMap<(Arc<str>, Purpose), Arc<Slot>>;
 /// Connections and metadata of one client.
 pub(crate) struct Cluster {
     pub(crate) config: Arc<ClientConfig>,
+    tls: Option<Connector>,
     pub(crate) pool: Arc<BufferPool>,
     slots: Mutex<Slots>,
     versions: Mutex<HashMap<Arc<str>, Arc<Versions>>>,
@@ -96,9 +98,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Cluster {
-    pub(crate) fn new(config: Arc<ClientConfig>) -> Arc<Self> {
+    pub(crate) fn new(config: Arc<ClientConfig>, tls: Option<Connector>) -> Arc<Self> {
         Arc::new(Self {
             config,
+            tls,
             pool: BufferPool::new(POOL_BYTES),
             slots: Mutex::default(),
             versions: Mutex::default(),
@@ -253,7 +256,7 @@ impl Cluster {
             tokio::time::sleep_until(at).await;
         }
         let known = lock(&self.versions).get(address).cloned();
-        match connect(address, &self.config, &self.pool, known).await {
+        match connect(address, &self.config, self.tls.as_ref(), &self.pool, known).await {
             Ok(link) => {
                 let link = Arc::new(link);
                 (state.failures, state.next_try) = (0, None);

@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
 
 use super::pool::{BufferPool, PooledBuffer};
 
@@ -56,9 +57,16 @@ pub(crate) struct Connection {
     wire: Arc<Wire>,
 }
 
+/// What frames travel on.
+pub(crate) enum Socket {
+    Plain(TcpStream),
+    Secured(Box<TlsStream<TcpStream>>),
+}
+
 struct Wire {
     peer: Arc<str>,
-    socket: OwnedWriteHalf,
+    /// Where senders may write by themselves. With TLS only the connection's writer does: what is written must be encrypted in turn.
+    socket: Option<OwnedWriteHalf>,
     out: Mutex<Out>,
     /// Something is left to write.
     more: Notify,
@@ -89,19 +97,29 @@ struct Waiting {
 
 impl Connection {
     /// Takes the socket; spawns its reader and its writer.
-    pub(crate) fn start(socket: TcpStream, peer: Arc<str>, pool: Arc<BufferPool>) -> Arc<Self> {
-        let (read, write) = socket.into_split();
+    pub(crate) fn start(socket: Socket, peer: Arc<str>, pool: Arc<BufferPool>) -> Arc<Self> {
         let out =
             Out { unwritten: VecDeque::new(), waiting: VecDeque::new(), next_correlation: 0, lost: None };
-        let wire = Arc::new(Wire {
-            peer,
-            socket: write,
-            out: Mutex::new(out),
-            more: Notify::new(),
-            end: Notify::new(),
-        });
-        tokio::spawn(read_all(wire.clone(), read, pool));
-        tokio::spawn(write_rest(wire.clone()));
+        let wire = |socket| {
+            let (out, more, end) = (Mutex::new(out), Notify::new(), Notify::new());
+            Arc::new(Wire { peer, socket, out, more, end })
+        };
+        let wire = match socket {
+            Socket::Plain(socket) => {
+                let (read, write) = socket.into_split();
+                let wire = wire(Some(write));
+                tokio::spawn(read_all(wire.clone(), read, pool));
+                tokio::spawn(write_rest(wire.clone()));
+                wire
+            }
+            Socket::Secured(socket) => {
+                let (read, write) = tokio::io::split(*socket);
+                let wire = wire(None);
+                tokio::spawn(read_all(wire.clone(), read, pool));
+                tokio::spawn(write_all(wire.clone(), write));
+                wire
+            }
+        };
         Arc::new(Self { wire })
     }
 
@@ -191,38 +209,13 @@ impl Wire {
         out.unwritten.push_back(frame);
         out.unwritten.extend(rest.iter().filter(|part| !part.is_empty()).cloned());
         if idle {
-            let _ = self.write_some(out);
+            if let Some(socket) = &self.socket {
+                let _ = write_some(socket, out);
+            }
             if !out.unwritten.is_empty() {
                 self.more.notify_one();
             }
         }
-    }
-
-    /// Writes until all is written or the socket is full.
-    fn write_some(&self, out: &mut Out) -> io::Result<()> {
-        while !out.unwritten.is_empty() {
-            let mut slices = [IoSlice::new(&[]); 16];
-            let count = out.unwritten.len().min(slices.len());
-            for (slice, part) in slices.iter_mut().zip(&out.unwritten) {
-                *slice = IoSlice::new(part);
-            }
-            let mut written = match self.socket.try_write_vectored(&slices[..count]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            while let Some(part) = out.unwritten.front_mut() {
-                if written < part.len() {
-                    part.advance(written);
-                    break;
-                }
-                written -= part.len();
-                out.unwritten.pop_front();
-            }
-        }
-        Ok(())
     }
 
     /// Ends it: whoever waits is told, outside the lock.
@@ -252,20 +245,75 @@ impl Wire {
     }
 }
 
+/// Writes until all is written or the socket is full.
+fn write_some(socket: &OwnedWriteHalf, out: &mut Out) -> io::Result<()> {
+    while !out.unwritten.is_empty() {
+        let mut slices = [IoSlice::new(&[]); 16];
+        let count = out.unwritten.len().min(slices.len());
+        for (slice, part) in slices.iter_mut().zip(&out.unwritten) {
+            *slice = IoSlice::new(part);
+        }
+        let mut written = match socket.try_write_vectored(&slices[..count]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        while let Some(part) = out.unwritten.front_mut() {
+            if written < part.len() {
+                part.advance(written);
+                break;
+            }
+            written -= part.len();
+            out.unwritten.pop_front();
+        }
+    }
+    Ok(())
+}
+
 /// Writes what the senders could not.
 async fn write_rest(wire: Arc<Wire>) {
+    let Some(socket) = &wire.socket else { return };
     loop {
         wire.more.notified().await;
         loop {
-            if wire.socket.writable().await.is_err() {
+            if socket.writable().await.is_err() {
                 return;
             }
             let mut out = wire.lock();
-            if out.lost.is_some() || wire.write_some(&mut out).is_err() {
+            if out.lost.is_some() || write_some(socket, &mut out).is_err() {
                 return;
             }
             if out.unwritten.is_empty() {
                 break;
+            }
+        }
+    }
+}
+
+/// Writes everything, encrypted on the way. Frames that have gathered leave in one flush.
+async fn write_all(wire: Arc<Wire>, mut socket: WriteHalf<TlsStream<TcpStream>>) {
+    loop {
+        wire.more.notified().await;
+        loop {
+            let parts = {
+                let mut out = wire.lock();
+                if out.lost.is_some() {
+                    return;
+                }
+                std::mem::take(&mut out.unwritten)
+            };
+            if parts.is_empty() {
+                break;
+            }
+            for mut part in parts {
+                if socket.write_all_buf(&mut part).await.is_err() {
+                    return;
+                }
+            }
+            if socket.flush().await.is_err() {
+                return;
             }
         }
     }
@@ -288,7 +336,7 @@ impl Drop for Ends {
 }
 
 /// Reads answers until the connection ends, and says why.
-async fn read_all(wire: Arc<Wire>, mut socket: OwnedReadHalf, pool: Arc<BufferPool>) {
+async fn read_all(wire: Arc<Wire>, mut socket: impl AsyncRead + Unpin, pool: Arc<BufferPool>) {
     let mut ends = Ends { wire: wire.clone(), lost: None };
     let lost = tokio::select! {
         lost = read_answers(&wire, &mut socket, &pool) => lost,
@@ -310,7 +358,7 @@ async fn watch(wire: &Wire) -> Lost {
     }
 }
 
-async fn read_answers(wire: &Wire, socket: &mut OwnedReadHalf, pool: &Arc<BufferPool>) -> Lost {
+async fn read_answers(wire: &Wire, socket: &mut (impl AsyncRead + Unpin), pool: &Arc<BufferPool>) -> Lost {
     let mut buffer = pool.take(READ_BYTES);
     let mut at = 0;
     loop {

@@ -5,4 +5,6 @@ pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod metadata;
 pub(crate) mod pool;
+pub(crate) mod scram;
+pub(crate) mod tls;
 pub(crate) mod wire;

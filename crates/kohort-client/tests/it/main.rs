@@ -11,5 +11,6 @@ mod groups;
 mod producing;
 mod relay;
 mod restarts;
+mod security;
 mod server;
 mod topics;

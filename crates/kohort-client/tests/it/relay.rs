@@ -15,9 +15,9 @@ use kohort_protocol::messages::{
     offset_commit_response, offset_fetch_response, produce_response,
 };
 use kohort_protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 pub(crate) const PRODUCE: i16 = 0;
 pub(crate) const FETCH: i16 = 1;
@@ -85,6 +85,15 @@ impl Drop for Relays {
 impl Relays {
     /// `count` relays before the broker at `bootstrap`; the first leads and coordinates.
     pub(crate) async fn before(bootstrap: &str, count: usize) -> Self {
+        Self::listening(bootstrap, count, None).await
+    }
+
+    /// One relay that speaks TLS.
+    pub(crate) async fn secured(bootstrap: &str, acceptor: TlsAcceptor) -> Self {
+        Self::listening(bootstrap, 1, Some(acceptor)).await
+    }
+
+    async fn listening(bootstrap: &str, count: usize, acceptor: Option<TlsAcceptor>) -> Self {
         let shared = Arc::new(Shared {
             broker: bootstrap.to_owned(),
             rule: Mutex::new(Box::new(|_| Fate::Pass)),
@@ -98,14 +107,26 @@ impl Relays {
             let address = listener.local_addr().unwrap();
             addresses.push(address.to_string());
             shared.ports.lock().unwrap().push(address.port());
-            let shared = shared.clone();
+            let (shared, acceptor) = (shared.clone(), acceptor.clone());
             accepting.push(tokio::spawn(async move {
                 while let Ok((client, _)) = listener.accept().await {
-                    tokio::spawn(carry(client, shared.clone(), index));
+                    client.set_nodelay(true).unwrap();
+                    let (shared, acceptor) = (shared.clone(), acceptor.clone());
+                    tokio::spawn(async move {
+                        match acceptor {
+                            None => carry(client, shared, index).await,
+                            Some(acceptor) => carry(acceptor.accept(client).await?, shared, index).await,
+                        }
+                    });
                 }
             }));
         }
         Self { addresses, shared, accepting }
+    }
+
+    /// Where the first one listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.addresses[0]
     }
 
     /// From now on `rule` decides.
@@ -147,12 +168,11 @@ pub(crate) fn every(nth: usize, way: Way, fate: Fate) -> impl FnMut(Way) -> Fate
 }
 
 /// Carries one connection's frames: requests as they come, answers in the order of their requests.
-async fn carry(client: TcpStream, shared: Arc<Shared>, index: usize) -> io::Result<()> {
+async fn carry(client: impl AsyncRead + AsyncWrite, shared: Arc<Shared>, index: usize) -> io::Result<()> {
     let broker = TcpStream::connect(&shared.broker).await?;
     broker.set_nodelay(true)?;
-    client.set_nodelay(true)?;
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_broker, mut to_broker) = broker.into_split();
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_broker, mut to_broker) = tokio::io::split(broker);
     let (asked, mut waiting) = tokio::sync::mpsc::unbounded_channel();
     let (asking, answering) = (&*shared, &*shared);
     let requests = async move {
@@ -191,7 +211,7 @@ async fn carry(client: TcpStream, shared: Arc<Shared>, index: usize) -> io::Resu
     answers.await
 }
 
-async fn read(from: &mut OwnedReadHalf) -> io::Result<Bytes> {
+async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
     let length = from.read_u32().await?;
     let mut frame = vec![0; length as usize];
     from.read_exact(&mut frame).await?;
@@ -199,7 +219,7 @@ async fn read(from: &mut OwnedReadHalf) -> io::Result<Bytes> {
 }
 
 /// Passes a frame on as its fate is; `false` if the connection is to end.
-async fn pass(to: &mut OwnedWriteHalf, frame: &[u8], fate: Fate) -> io::Result<bool> {
+async fn pass(to: &mut (impl AsyncWrite + Unpin), frame: &[u8], fate: Fate) -> io::Result<bool> {
     let mut whole = BytesMut::with_capacity(frame.len() + 4);
     whole.put_u32(frame.len() as u32);
     whole.put_slice(frame);
@@ -209,10 +229,12 @@ async fn pass(to: &mut OwnedWriteHalf, frame: &[u8], fate: Fate) -> io::Result<b
         Fate::Lost => return Ok(false),
         Fate::Half => {
             to.write_all(&whole[..whole.len() / 2]).await?;
+            to.flush().await?;
             return Ok(false);
         }
     }
     to.write_all(&whole).await?;
+    to.flush().await?;
     Ok(true)
 }
 
