@@ -9,7 +9,7 @@ import time
 client, address, group, topic, heartbeat_ms = sys.argv[1:]
 SESSION_MS = 12_000
 COMMON = dict(bootstrap_servers=address, group_id=group, auto_offset_reset="earliest", session_timeout_ms=SESSION_MS,
-              heartbeat_interval_ms=int(heartbeat_ms))
+              heartbeat_interval_ms=int(heartbeat_ms), enable_auto_commit=False)  # each commit frees a parked heartbeat
 stop = []
 signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
 signal.signal(signal.SIGINT, signal.SIG_IGN)
