@@ -33,9 +33,40 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Where is what: [`Client`] and [`ClientConfig`] (connections, metadata), [`consumer`], [`producer`], [`admin`].
-//! A broker that is gone is asked again with backoff, for ever; the log says once that it went and once that it
-//! returned.
+//! `examples/consume.rs` and `examples/produce.rs` are whole programs. Where is what: [`Client`] and [`ClientConfig`] (connections,
+//! metadata, [`Security`]), [`consumer`], [`producer`], [`admin`].
+//!
+//! # What holds
+//!
+//! - **Order.** Records of a partition are returned in the order of the log, each once in a membership; what is sent to a partition is
+//!   written in the order of the calls, retries included.
+//! - **Once.** A producer is idempotent unless told otherwise: whatever happens to its connections, a record that was acknowledged
+//!   stands once in the log (KIP-98). A record whose fate is [`ProduceError::Timeout`] may stand there or not.
+//! - **Membership does not depend on the handler.** Heartbeats and joins run in tasks of their own. A slow handler stops fetching,
+//!   once [`ConsumerBuilder::prefetch_bytes`] lie unread, and stays a member; `max.poll.interval.ms` is off unless set.
+//! - **Events come in their order.** [`ConsumerEvent::Revoking`] comes before anybody else can own the partitions, and a commit within
+//!   it counts; after it, or after [`ConsumerEvent::Lost`], no batch of them is returned. Nothing of an assignment is fetched
+//!   before its [`Start`] is dropped.
+//! - **A former owner commits nothing.** A commit by who is no member any more is [`CommitError::NotInGroup`]; one that meets a
+//!   rebalance is [`CommitError::RebalanceInProgress`], and may be made again after it for what stays.
+//! - **A topic is its id.** One that is deleted and made again under its name is read as `auto.offset.reset` says, not from the middle.
+//!
+//! # Limits and units
+//!
+//! Times are [`Duration`](std::time::Duration)s, and sizes bytes; offsets are `i64`, timestamps milliseconds since the epoch. What waits has
+//! a limit with Kafka's name: a request (`request.timeout.ms`), an operation (`default.api.timeout.ms`), a record on its way
+//! (`delivery.timeout.ms`), a sender without room (`max.block.ms`), a member that gives partitions up
+//! ([`ConsumerBuilder::rebalance_timeout`]).
+//!
+//! # Errors
+//!
+//! Each operation has an error type of its own, which says what can be done. A broker that is gone is none: it is asked again with
+//! [`Backoff`], for ever; the log says once that it went and once that it returned. What cannot be read on is told, and the rest goes
+//! on: [`ConsumerEvent::Halted`] stops one partition until a `seek`. Only [`ConsumerEvent::Fatal`] ends a consumer.
+//!
+//! # What is not there
+//!
+//! Transactions, the group protocol of KIP-848 (`group.protocol=consumer`), subscription by pattern, SASL by GSSAPI or OAUTHBEARER.
 
 pub mod admin;
 mod client;

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kohort_client::{Client, ClientConfig};
+use kohort_protocol::messages::api_versions_response::ApiVersion;
 use kohort_protocol::messages::{
-    FetchRequest, FetchResponse, FindCoordinatorResponse, HeartbeatResponse, JoinGroupResponse,
-    LeaveGroupResponse, MetadataResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchResponse,
-    ProduceRequest, ProduceResponse, SyncGroupResponse, fetch_response, metadata_response,
+    ApiVersionsResponse, FetchRequest, FetchResponse, FindCoordinatorResponse, HeartbeatResponse,
+    JoinGroupResponse, LeaveGroupResponse, MetadataResponse, OffsetCommitRequest, OffsetCommitResponse,
+    OffsetFetchResponse, ProduceRequest, ProduceResponse, SaslAuthenticateRequest, SaslAuthenticateResponse,
+    SaslHandshakeRequest, SaslHandshakeResponse, SyncGroupResponse, fetch_response, metadata_response,
     offset_commit_response, offset_fetch_response, produce_response,
 };
 use kohort_protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
@@ -29,6 +31,9 @@ pub(crate) const JOIN_GROUP: i16 = 11;
 pub(crate) const HEARTBEAT: i16 = 12;
 pub(crate) const LEAVE_GROUP: i16 = 13;
 pub(crate) const SYNC_GROUP: i16 = 14;
+const SASL_HANDSHAKE: i16 = 17;
+const API_VERSIONS: i16 = 18;
+const SASL_AUTHENTICATE: i16 = 36;
 
 /// The node id of the first relay.
 const FIRST_NODE: i32 = 101;
@@ -36,6 +41,7 @@ const FIRST_NODE: i32 = 101;
 const NOT_LEADER: i16 = 6;
 const NOT_COORDINATOR: i16 = 16;
 const NO_SUCH_SESSION: i16 = 70;
+const SASL_AUTHENTICATION_FAILED: i16 = 58;
 
 /// A frame on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +66,19 @@ pub(crate) enum Fate {
 
 type Rule = Box<dyn FnMut(Way) -> Fate + Send>;
 
+/// Speaks SASL in the broker's place, for one connection: takes the mechanism and what the client says, and gives what it is told;
+/// `None` refuses.
+pub(crate) type Guard = Box<dyn FnMut(&str, &[u8]) -> Option<Vec<u8>> + Send>;
+
+/// Makes a guard for each connection.
+type Guards = Box<dyn Fn() -> Guard + Send + Sync>;
+
+/// Before one connection: its guard, and the mechanism that the client chose.
+struct Door {
+    guard: Guard,
+    mechanism: String,
+}
+
 /// Relays before one broker.
 pub(crate) struct Relays {
     addresses: Vec<String>,
@@ -71,6 +90,7 @@ struct Shared {
     broker: String,
     rule: Mutex<Rule>,
     ports: Mutex<Vec<u16>>,
+    guards: Mutex<Option<Guards>>,
     /// Which relay leads all partitions, and which one coordinates all groups.
     leader: AtomicUsize,
     coordinator: AtomicUsize,
@@ -98,6 +118,7 @@ impl Relays {
             broker: bootstrap.to_owned(),
             rule: Mutex::new(Box::new(|_| Fate::Pass)),
             ports: Mutex::default(),
+            guards: Mutex::default(),
             leader: AtomicUsize::new(0),
             coordinator: AtomicUsize::new(0),
         });
@@ -132,6 +153,11 @@ impl Relays {
     /// From now on `rule` decides.
     pub(crate) fn rule(&self, rule: impl FnMut(Way) -> Fate + Send + 'static) {
         *self.shared.rule.lock().unwrap() = Box::new(rule);
+    }
+
+    /// From now on nothing passes before a guard is content.
+    pub(crate) fn guard(&self, guards: impl Fn() -> Guard + Send + Sync + 'static) {
+        *self.shared.guards.lock().unwrap() = Some(Box::new(guards));
     }
 
     /// Another relay leads.
@@ -175,13 +201,22 @@ async fn carry(client: impl AsyncRead + AsyncWrite, shared: Arc<Shared>, index: 
     let (mut from_broker, mut to_broker) = tokio::io::split(broker);
     let (asked, mut waiting) = tokio::sync::mpsc::unbounded_channel();
     let (asking, answering) = (&*shared, &*shared);
+    let mut door = shared
+        .guards
+        .lock()
+        .unwrap()
+        .as_ref()
+        .map(|guards| Door { guard: guards(), mechanism: String::new() });
     let requests = async move {
         loop {
             let request = read(&mut from_client).await?;
             let mut head = &request[..];
             let (key, version, correlation) = (head.get_i16(), head.get_i16(), head.get_i32());
             let fate = asking.fate(Way::Request(key));
-            let refusal = asking.refusal(key, version, &request, index);
+            let refusal = match (key, &mut door) {
+                (SASL_HANDSHAKE | SASL_AUTHENTICATE, Some(door)) => Some(door.answer(key, version, &request)),
+                _ => asking.refusal(key, version, &request, index),
+            };
             let refusal = refusal.map(|body| answer(key, version, correlation, body));
             let refused = refusal.is_some();
             let _ = asked.send((key, version, refusal));
@@ -262,6 +297,9 @@ fn is_flexible(key: i16, version: i16) -> bool {
         HEARTBEAT => HeartbeatResponse::header_version(version),
         LEAVE_GROUP => LeaveGroupResponse::header_version(version),
         SYNC_GROUP => SyncGroupResponse::header_version(version),
+        SASL_HANDSHAKE => SaslHandshakeResponse::header_version(version),
+        SASL_AUTHENTICATE => SaslAuthenticateResponse::header_version(version),
+        API_VERSIONS => ApiVersionsResponse::header_version(version),
         _ => panic!("API {key} is not looked into"),
     };
     header >= 1
@@ -282,6 +320,24 @@ fn encoded(message: &impl Encodable, version: i16) -> BytesMut {
     let mut bytes = BytesMut::new();
     message.encode(&mut bytes, version).unwrap();
     bytes
+}
+
+impl Door {
+    /// What a broker with SASL answers.
+    fn answer(&mut self, key: i16, version: i16, request: &Bytes) -> BytesMut {
+        if key == SASL_HANDSHAKE {
+            self.mechanism = body::<SaslHandshakeRequest>(request, version).mechanism.to_string();
+            return encoded(&SaslHandshakeResponse::default(), version);
+        }
+        let said = body::<SaslAuthenticateRequest>(request, version).auth_bytes;
+        let told = match (self.guard)(&self.mechanism, &said) {
+            Some(bytes) => SaslAuthenticateResponse::default().with_auth_bytes(bytes.into()),
+            None => SaslAuthenticateResponse::default()
+                .with_error_code(SASL_AUTHENTICATION_FAILED)
+                .with_error_message(Some(StrBytes::from_static_str("who are you?"))),
+        };
+        encoded(&told, version)
+    }
 }
 
 impl Shared {
@@ -328,7 +384,8 @@ impl Shared {
 
     /// The answer, with the relays in place of the broker.
     fn rewritten(&self, key: i16, version: i16, bytes: Bytes, index: usize) -> Bytes {
-        if !matches!(key, METADATA | FIND_COORDINATOR | FETCH) {
+        let guarded = self.guards.lock().unwrap().is_some();
+        if !(matches!(key, METADATA | FIND_COORDINATOR | FETCH) || guarded && key == API_VERSIONS) {
             return bytes;
         }
         let mut rest = bytes.clone();
@@ -361,6 +418,15 @@ impl Shared {
                 let coordinator = self.coordinator.load(Ordering::SeqCst);
                 told.node_id = node(coordinator).into();
                 (told.host, told.port) = (host, ports[coordinator].into());
+                encoded(&told, version)
+            }
+            API_VERSIONS => {
+                let mut told = ApiVersionsResponse::decode(&mut rest, version).unwrap();
+                told.api_keys.retain(|api| api.api_key != SASL_HANDSHAKE && api.api_key != SASL_AUTHENTICATE);
+                told.api_keys.extend(
+                    [SASL_HANDSHAKE, SASL_AUTHENTICATE]
+                        .map(|key| ApiVersion::default().with_api_key(key).with_max_version(1)),
+                );
                 encoded(&told, version)
             }
             _ if self.leads(index) => return bytes,
