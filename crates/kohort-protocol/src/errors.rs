@@ -32,6 +32,22 @@ macro_rules! codes {
 }
 
 impl ErrorCode {
+    /// What Kafka tells a client where there is nothing more to say than the code; "" where that was never needed here.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::UNKNOWN_TOPIC_OR_PARTITION => "This server does not host this topic-partition.",
+            Self::UNKNOWN_TOPIC_ID => "This server does not host this topic ID.",
+            Self::COORDINATOR_NOT_AVAILABLE => "The coordinator is not available.",
+            Self::REQUEST_TIMED_OUT => "The request timed out.",
+            Self::ILLEGAL_SASL_STATE => "Request is not valid given the current SASL state.",
+            Self::INVALID_REQUEST => {
+                "This most likely occurs because of a request being malformed by the client library or the message was sent to an incompatible broker. See the broker logs for more details."
+            }
+            _ => "",
+        }
+    }
+
     /// Whether this is no error.
     #[must_use]
     pub const fn is_ok(self) -> bool {

@@ -133,7 +133,7 @@ fn skip_tags(frame: &mut Bytes) -> Option<()> {
 }
 
 /// Decodes a request's body after walking it, so that no length in it can allocate more than the body holds. Strings and byte
-/// fields are slices of `body`.
+/// fields are slices of `body`. In a version that is newer than the codec's a topic's name is its id as text.
 ///
 /// # Errors
 /// When the API or the version is not in the table, or the body is not what they say.
@@ -142,8 +142,12 @@ pub fn decode_request<T: Decodable>(header: &RequestHeader, mut body: Bytes) -> 
     let shape = Shape::of(key)
         .filter(|s| (s.min..=s.max).contains(&version))
         .ok_or(RequestError::Unsupported { key, version })?;
-    shape.check(version, &body)?;
-    T::decode(&mut body, version).map_err(|e| RequestError::Malformed {
+    if version > shape.codec {
+        body = shape.with_ids_as_names(version, &body)?.into();
+    } else {
+        shape.check(version, &body)?;
+    }
+    T::decode(&mut body, version.min(shape.codec)).map_err(|e| RequestError::Malformed {
         key,
         version,
         reason: format!("{e:#}"),
