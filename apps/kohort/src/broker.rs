@@ -60,7 +60,7 @@ pub(crate) fn settings(pairs: &[String]) -> Result<Settings, Complaint> {
                     None => complaint.hint("settings have Kafka's names, such as `num.partitions`"),
                 }
             }
-            SettingError::Value { name, value, wanted } => {
+            SettingError::Value { name, value, wanted, .. } => {
                 Complaint::new(format!("`{name}` cannot be `{value}`"))
                     .at(format!("--set {pair}"))
                     .hint(wanted)

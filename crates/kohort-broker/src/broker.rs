@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::api::fetch::Sessions;
 use crate::catalog::{Catalog, CatalogError};
 use crate::connection::{self, Peer};
+use crate::dynamic::{Configs, Dynamic, Resource};
 use crate::groups::Groups;
 use crate::housekeeping;
 use crate::log::{CleanupPolicy, LogConfig, ReadBuffers, RecentBudget};
@@ -87,7 +88,9 @@ pub enum StartError {
 
 /// What all connections share.
 pub(crate) struct Shared {
+    /// What the broker was started with; what may change while it runs is in `dynamic`.
     pub(crate) settings: Settings,
+    pub(crate) dynamic: Arc<Dynamic>,
     pub(crate) advertised: (String, i32),
     pub(crate) node_id: i32,
     pub(crate) cluster_id: String,
@@ -98,6 +101,17 @@ pub(crate) struct Shared {
     pub(crate) producer_ids: ProducerIds,
     pub(crate) groups: Groups,
     pub(crate) clock: Clock,
+}
+
+impl Shared {
+    /// Changes the configuration of anything but a topic, and what follows from it for the logs.
+    pub(crate) fn configure(&self, resource: &Resource, configs: Configs) -> io::Result<()> {
+        self.dynamic.configure(resource, configs)?;
+        if matches!(resource, Resource::Broker | Resource::Cluster) {
+            self.catalog.configure_logs();
+        }
+        Ok(())
+    }
 }
 
 /// Two clocks. Groups live by one that never runs backwards and stands still while the machine sleeps, so that no session
@@ -249,10 +263,11 @@ fn open(
 ) -> Result<Shared, StartError> {
     let clock = Clock::start();
     let budget = Arc::new(RecentBudget::default());
-    let for_logs = settings.clone();
-    let catalog = Catalog::open(data, move |own| log_config(&for_logs, own, &budget))?;
-    let producer_ids =
-        ProducerIds::open(data).map_err(|source| StartError::Folder { path: data.to_owned(), source })?;
+    let folder = |source| StartError::Folder { path: data.to_owned(), source };
+    let dynamic = Arc::new(Dynamic::open(data, settings.clone()).map_err(folder)?);
+    let for_logs = Arc::clone(&dynamic);
+    let catalog = Catalog::open(data, move |own| log_config(&for_logs.now().settings, own, &budget))?;
+    let producer_ids = ProducerIds::open(data).map_err(folder)?;
     let groups = Groups::recover(&settings, &catalog, data, clock)?;
     Ok(Shared {
         advertised: advertised(&settings, address),
@@ -266,6 +281,7 @@ fn open(
         groups,
         clock,
         settings,
+        dynamic,
     })
 }
 

@@ -45,16 +45,10 @@ impl Topic {
         self.partitions.get(usize::try_from(index).ok()?)
     }
 
-    /// What was set for it as `min.insync.replicas`; the broker's own setting is 1.
-    #[must_use]
-    pub(crate) fn min_insync_replicas(&self) -> i32 {
-        self.configs.get("min.insync.replicas").and_then(|n| n.parse().ok()).unwrap_or(1)
-    }
-
     /// Whether it is the broker's own.
     #[must_use]
     pub(crate) fn is_internal(&self) -> bool {
-        self.name == OFFSETS_TOPIC
+        is_internal(&self.name)
     }
 }
 
@@ -197,7 +191,8 @@ impl Catalog {
         self.folder.join("topics.json")
     }
 
-    fn logs(&self) -> PathBuf {
+    /// The folder of all logs.
+    pub(crate) fn logs(&self) -> PathBuf {
         self.folder.join("logs")
     }
 
@@ -350,6 +345,15 @@ impl Catalog {
         Ok(())
     }
 
+    /// The broker's settings changed, and with them those of every log.
+    pub(crate) fn configure_logs(&self) {
+        let _one_at_a_time = self.changing.lock();
+        for topic in self.all() {
+            let log = (self.config)(&topic.configs);
+            topic.partitions.iter().for_each(|partition| partition.configure(log.clone()));
+        }
+    }
+
     fn replace(&self, topic: &Arc<Topic>) -> Result<(), CatalogError> {
         let mut by_name = self.topics.read().by_name.clone();
         by_name.insert(topic.name.clone(), Arc::clone(topic));
@@ -388,13 +392,19 @@ impl Catalog {
     }
 }
 
+/// Whether a topic of that name is the broker's own, here or in a Kafka.
+#[must_use]
+pub(crate) fn is_internal(name: &str) -> bool {
+    matches!(name, OFFSETS_TOPIC | "__transaction_state" | "__share_group_state")
+}
+
 /// Why a name cannot be a topic's (Kafka's `Topic.validate`).
 #[must_use]
 pub(crate) fn bad_name(name: &str) -> Option<String> {
     if name.is_empty() {
         Some("Topic name is invalid: the empty string is not allowed".to_owned())
     } else if name == "." || name == ".." {
-        Some("Topic name is invalid: '.' or '..' is not allowed".to_owned())
+        Some(format!("Topic name is invalid: '{name}' is not allowed"))
     } else if name.len() > 249 {
         Some(format!(
             "Topic name is invalid: the length of '{name}' is longer than the max allowed length 249"

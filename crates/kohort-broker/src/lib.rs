@@ -25,6 +25,7 @@ mod api;
 mod broker;
 mod catalog;
 mod connection;
+mod dynamic;
 pub mod groups;
 mod housekeeping;
 pub mod log;

@@ -8,54 +8,57 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kohort_protocol::messages::create_topics_request::CreatableTopic;
 use kohort_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
-use kohort_protocol::messages::{BrokerId, CreateTopicsRequest, CreateTopicsResponse};
+use kohort_protocol::messages::{BrokerId, CreateTopicsRequest, CreateTopicsResponse, TopicName};
 use kohort_protocol::{ErrorCode, Uuid};
 
+use super::configs as alter;
 use super::{Call, Outcome, text};
 use crate::broker::Shared;
 use crate::catalog::{CatalogError, bad_name};
 use crate::connection::HangUp;
+use crate::dynamic::Configs;
 use crate::settings::{Setting, TOPIC};
 
 /// More partitions than this in one request are refused (Kafka's limit for one batch of records in its metadata log).
 const PARTITIONS_MAX: i32 = 10_000;
+/// Kafka's own log of its metadata: there is none here, and nobody may make one.
+const METADATA_TOPIC: &str = "__cluster_metadata";
 
 pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     let request: CreateTopicsRequest = call.request()?;
+    if request.timeout_ms <= 0 {
+        // Over before it begins: Kafka's controller does not look at such a request.
+        let late = request.topics.iter().map(|t| refused(&t.name, ErrorCode::REQUEST_TIMED_OUT, ""));
+        return call.answer(&CreateTopicsResponse::default().with_topics(late.collect()));
+    }
     let mut names: BTreeMap<&str, usize> = BTreeMap::new();
     for topic in &request.topics {
         *names.entry(topic.name.as_str()).or_default() += 1;
     }
-    let mut seen = BTreeSet::new();
     let mut results = Vec::with_capacity(request.topics.len());
-    for topic in &request.topics {
-        if names[topic.name.as_str()] > 1 {
-            if seen.insert(topic.name.as_str()) {
-                results.push(refused(
-                    topic,
-                    ErrorCode::INVALID_REQUEST,
-                    "Found multiple entries for this topic.",
-                ));
-            }
-            continue;
-        }
+    for topic in request.topics.iter().filter(|t| names[t.name.as_str()] == 1) {
         results.push(match create(call.shared, topic, request.validate_only) {
             Ok(made) => made,
-            Err((error, why)) => refused(topic, error, &why),
+            Err((error, why)) => refused(&topic.name, error, &why),
         });
+    }
+    // What is named more than once is told once, behind the others.
+    for (name, _) in names.iter().filter(|(_, times)| **times > 1) {
+        let name = TopicName(text(*name));
+        results.push(refused(&name, ErrorCode::INVALID_REQUEST, "Duplicate topic name."));
     }
     call.answer(&CreateTopicsResponse::default().with_topics(results))
 }
 
-fn refused(topic: &CreatableTopic, error: ErrorCode, why: &str) -> CreatableTopicResult {
+fn refused(name: &TopicName, error: ErrorCode, why: &str) -> CreatableTopicResult {
     CreatableTopicResult::default()
-        .with_name(topic.name.clone())
+        .with_name(name.clone())
         .with_error_code(error.0)
-        .with_error_message(Some(text(why)))
+        .with_error_message((!why.is_empty()).then(|| text(why)))
         .with_topic_config_error_code(0)
         .with_num_partitions(-1)
         .with_replication_factor(-1)
-        .with_configs(None)
+        .with_configs(Some(vec![]))
 }
 
 fn create(
@@ -67,23 +70,29 @@ fn create(
     if let Some(why) = bad_name(name) {
         return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, why));
     }
+    if name == METADATA_TOPIC {
+        let why = format!("Creation of internal topic {name} is prohibited.");
+        return Err((ErrorCode::INVALID_REQUEST, why));
+    }
     shared.catalog.check_new(name).map_err(|e| catalog_error(&e))?;
     let partitions = partitions(shared, topic)?;
-    let configs = configs(topic)?;
+    let configs = configs(shared, topic)?;
     let id = if validate_only {
-        Uuid::nil()
+        // The id that it would have had.
+        Uuid::new_v4()
     } else {
         shared.catalog.create(name, partitions, configs.clone()).map_err(|e| catalog_error(&e))?.id
     };
-    let shown = TOPIC
-        .iter()
-        .map(|s| {
-            CreatableTopicConfigs::default()
-                .with_name(text(s.name))
-                .with_value(Some(text(shared.settings.topic(&configs, s))))
-                .with_config_source(super::describe_configs::source(&shared.settings, &configs, s))
-        })
-        .collect();
+    let now = shared.dynamic.now();
+    let shown = TOPIC.iter().map(|s| {
+        // As it was given, not as it is kept.
+        let given = topic.configs.iter().rfind(|c| c.name.as_str() == s.name).and_then(|c| c.value.clone());
+        CreatableTopicConfigs::default()
+            .with_name(text(s.name))
+            .with_value(Some(given.unwrap_or_else(|| text(now.settings.topic(&configs, s)))))
+            .with_config_source(super::describe_configs::topic_source(&now, &configs, s))
+    });
+    let shown = shown.collect();
     Ok(CreatableTopicResult::default()
         .with_name(topic.name.clone())
         .with_topic_id(id)
@@ -99,22 +108,20 @@ fn partitions(shared: &Shared, topic: &CreatableTopic) -> Result<i32, (ErrorCode
 }
 
 fn counted(shared: &Shared, topic: &CreatableTopic) -> Result<i32, (ErrorCode, String)> {
-    if topic.num_partitions != -1 && topic.num_partitions < 1 {
+    if topic.replication_factor < 1 && topic.replication_factor != -1 {
+        let why = "Replication factor must be larger than 0, or -1 to use the default value.";
+        return Err((ErrorCode::INVALID_REPLICATION_FACTOR, why.into()));
+    }
+    if topic.num_partitions < 1 && topic.num_partitions != -1 {
         let why = "Number of partitions was set to an invalid non-positive value.";
         return Err((ErrorCode::INVALID_PARTITIONS, why.into()));
     }
-    match topic.replication_factor {
-        -1 | 1 => {}
-        n if n < 1 => {
-            let why = "Replication factor must be larger than 0, or -1 to use the default value.";
-            return Err((ErrorCode::INVALID_REPLICATION_FACTOR, why.into()));
-        }
-        n => {
-            let why = format!(
-                "Unable to replicate the partition {n} time(s): The target replication factor of {n} cannot be reached because only 1 broker(s) are registered."
-            );
-            return Err((ErrorCode::INVALID_REPLICATION_FACTOR, why));
-        }
+    if topic.replication_factor > 1 {
+        let n = topic.replication_factor;
+        let why = format!(
+            "Unable to replicate the partition {n} time(s): The target replication factor of {n} cannot be reached because only 1 broker(s) are registered or some brokers have all their log directories cordoned."
+        );
+        return Err((ErrorCode::INVALID_REPLICATION_FACTOR, why));
     }
     let count = if topic.num_partitions == -1 {
         shared.settings.int32("num.partitions")
@@ -122,9 +129,8 @@ fn counted(shared: &Shared, topic: &CreatableTopic) -> Result<i32, (ErrorCode, S
         topic.num_partitions
     };
     if count > PARTITIONS_MAX {
-        let why =
-            format!("Excessively large number of partitions per request: {count}, at most {PARTITIONS_MAX}.");
-        return Err((ErrorCode::POLICY_VIOLATION, why));
+        let why = "Excessively large number of partitions per request.";
+        return Err((ErrorCode::POLICY_VIOLATION, why.into()));
     }
     Ok(count)
 }
@@ -174,26 +180,22 @@ pub(super) fn check_replicas(shared: &Shared, brokers: &[BrokerId]) -> Result<()
     }
 }
 
-fn configs(topic: &CreatableTopic) -> Result<BTreeMap<String, String>, (ErrorCode, String)> {
-    let mut configs = BTreeMap::new();
-    for config in &topic.configs {
-        let name = config.name.as_str();
-        let setting = Setting::find(TOPIC, name)
-            .map_err(|_| (ErrorCode::INVALID_CONFIG, format!("Unknown topic config name: {name}")))?;
-        let Some(value) = &config.value else {
-            return Err((
-                ErrorCode::INVALID_CONFIG,
-                format!("Null value not supported for topic configs: {name}"),
-            ));
-        };
-        let value = setting.check(value).map_err(|e| {
-            (
-                ErrorCode::INVALID_CONFIG,
-                format!("Invalid value {} for configuration {name}: {e}", value.as_str()),
-            )
-        })?;
-        configs.insert(name.to_owned(), value);
+fn configs(shared: &Shared, topic: &CreatableTopic) -> Result<Configs, (ErrorCode, String)> {
+    if let Some(null) = topic.configs.iter().find(|c| c.value.is_none()) {
+        let why = format!("Null value not supported for topic configs: {}", null.name.as_str());
+        return Err((ErrorCode::INVALID_CONFIG, why));
     }
+    let mut configs = Configs::new();
+    for config in &topic.configs {
+        let Ok(setting) = Setting::find(TOPIC, &config.name) else {
+            alter::unknown_topic_config(&config.name)?;
+            continue;
+        };
+        let value = config.value.as_deref().unwrap_or_default();
+        let value = setting.check(value).map_err(|e| alter::invalid_value(setting, &e))?;
+        configs.insert(setting.name.to_owned(), value);
+    }
+    alter::check_topic(shared, &configs)?;
     Ok(configs)
 }
 

@@ -120,7 +120,7 @@ fn append(
         let why = "an internal topic is not written by clients";
         return Err(Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, why));
     }
-    if terms.acks == -1 && topic.min_insync_replicas() > 1 {
+    if terms.acks == -1 && min_insync_replicas(shared, topic) > 1 {
         return Err(Refusal::new(ErrorCode::NOT_ENOUGH_REPLICAS, "one broker is one replica"));
     }
     let records = recompress(shared, topic, records);
@@ -139,6 +139,14 @@ fn append(
         };
         Refusal { error, why, records }
     })
+}
+
+/// `min.insync.replicas`, the topic's own or the broker's.
+fn min_insync_replicas(shared: &Shared, topic: &Topic) -> i32 {
+    match topic.configs.get("min.insync.replicas") {
+        Some(own) => own.parse().unwrap_or(1),
+        None => shared.dynamic.now().settings.int32("min.insync.replicas"),
+    }
 }
 
 /// What Kafka's `ProduceRequest.validateRecords` refuses before the log is asked. Returns the length of the batch: bytes

@@ -19,7 +19,8 @@ thread_local! {
 /// The codec that a topic's batches must have; `None` if the producer chooses.
 fn wanted(shared: &Shared, topic: &Topic) -> Option<Codec> {
     let setting = TOPIC.iter().find(|s: &&Setting| s.name == "compression.type")?;
-    Some(match shared.settings.topic(&topic.configs, setting) {
+    let now = shared.dynamic.now();
+    Some(match now.settings.topic(&topic.configs, setting) {
         "uncompressed" => Codec::None,
         "gzip" => Codec::Gzip,
         "snappy" => Codec::Snappy,
