@@ -14,9 +14,13 @@ use crate::log::{AppendError, AppendInfo, AppendOptions, CompactionStats, Log, L
 /// The leader epoch of every partition: one node, which leads from the beginning.
 pub(crate) const LEADER_EPOCH: i32 = 0;
 
-/// What a client believes the leader epoch to be; -1 where it does not say. Epochs below ours never were.
+/// What a client believes the leader epoch to be; -1 where it does not say.
 pub(crate) fn check_leader_epoch(believed: i32) -> Result<(), ErrorCode> {
-    if believed > LEADER_EPOCH { Err(ErrorCode::UNKNOWN_LEADER_EPOCH) } else { Ok(()) }
+    match believed {
+        -1 | LEADER_EPOCH => Ok(()),
+        past if past < LEADER_EPOCH => Err(ErrorCode::FENCED_LEADER_EPOCH),
+        _ => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
+    }
 }
 
 /// A fetch that waits. Woken by the first append to any partition it registered with.

@@ -24,6 +24,12 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
                     Some(_) if known.as_ref().is_some_and(|t| t.is_internal()) => {
                         Err(ErrorCode::INVALID_TOPIC_EXCEPTION)
                     }
+                    // Only where age or size may take records away anyway (KAFKA-13313).
+                    Some(partition)
+                        if partition.with(|log| !log.config().cleanup.delete).unwrap_or_default() =>
+                    {
+                        Err(ErrorCode::POLICY_VIOLATION)
+                    }
                     Some(partition) => delete(partition, asked.offset),
                 };
                 let (low, error) = match outcome {

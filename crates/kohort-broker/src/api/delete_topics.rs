@@ -9,7 +9,7 @@ use kohort_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kohort_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName};
 use kohort_protocol::{ErrorCode, StrBytes, Uuid};
 
-use super::{Call, Outcome, text};
+use super::{Call, Outcome, create_topics, text};
 use crate::broker::Shared;
 use crate::catalog::Topic;
 use crate::connection::HangUp;
@@ -26,39 +26,37 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     } else {
         request.topic_names.into_iter().map(|n| (Some(n.0), Uuid::nil())).collect()
     };
-    let repeated = repeated(call.shared, &given);
-    let mut results = Vec::new();
     let mut deleted = Vec::new();
-    for given in given.into_iter().collect::<BTreeSet<_>>() {
-        let outcome = if repeated.contains(&given) {
-            Err((ErrorCode::INVALID_REQUEST, "Duplicate topic.".to_owned()))
-        } else {
-            delete(call.shared, &given)
-        };
-        let (name, id, refusal) = match outcome {
-            Ok(topic) => {
-                deleted.push(topic.name.clone());
-                (Some(text(topic.name.clone())), topic.id, None)
-            }
-            Err(refusal) => (given.0, given.1, Some(refusal)),
-        };
-        let (error, why) = refusal.unzip();
-        results.push(
-            DeletableTopicResult::default()
-                .with_name(name.map(TopicName))
-                .with_topic_id(id)
-                .with_error_code(error.unwrap_or_default().0)
-                .with_error_message(why.map(text)),
-        );
-    }
+    let results = if request.timeout_ms <= 0 {
+        // Over before it begins: Kafka's controller does not look at such a request.
+        let late = given.into_iter().map(|g| result(g, Some((ErrorCode::REQUEST_TIMED_OUT, String::new()))));
+        late.collect()
+    } else {
+        let (wanted, mut results) = sort_out(call.shared, &given);
+        for given in wanted {
+            results.push(match delete(call.shared, &given) {
+                Ok(topic) => {
+                    deleted.push(topic.name.clone());
+                    result((Some(text(topic.name.clone())), topic.id), None)
+                }
+                Err(refusal) => result(given, Some(refusal)),
+            });
+        }
+        results
+    };
     if !deleted.is_empty() {
         call.shared.groups.topics_deleted(call.shared, deleted);
     }
     call.answer(&DeleteTopicsResponse::default().with_responses(results))
 }
 
-fn is_well_formed((name, id): &Given) -> bool {
-    name.is_some() == id.is_nil()
+fn result((name, id): Given, refusal: Option<Refusal>) -> DeletableTopicResult {
+    let (error, why) = refusal.unzip();
+    DeletableTopicResult::default()
+        .with_name(name.map(TopicName))
+        .with_topic_id(id)
+        .with_error_code(error.unwrap_or_default().0)
+        .with_error_message(why.filter(|why| !why.is_empty()).map(text))
 }
 
 fn find(shared: &Shared, (name, id): &Given) -> Option<Arc<Topic>> {
@@ -68,35 +66,56 @@ fn find(shared: &Shared, (name, id): &Given) -> Option<Arc<Topic>> {
     }
 }
 
-/// What is given more than once, a topic by its name here and by its id there included. An entry that is wrong in itself
-/// counts with none.
-fn repeated(shared: &Shared, given: &[Given]) -> BTreeSet<Given> {
-    let mut of_topic: BTreeMap<Uuid, usize> = BTreeMap::new();
-    let mut of_entry: BTreeMap<&Given, usize> = BTreeMap::new();
-    for entry in given.iter().filter(|g| is_well_formed(g)) {
-        *of_entry.entry(entry).or_default() += 1;
-        if let Some(topic) = find(shared, entry) {
-            *of_topic.entry(topic.id).or_default() += 1;
+/// What is to be deleted, and what is refused because of how it is given: with a name and an id, with neither, more than once, by
+/// its name here and by its id there.
+fn sort_out(shared: &Shared, given: &[Given]) -> (Vec<Given>, Vec<DeletableTopicResult>) {
+    let invalid = |given: Given, why: &str| result(given, Some((ErrorCode::INVALID_REQUEST, why.to_owned())));
+    let mut results = Vec::new();
+    let mut times: BTreeMap<&Given, usize> = BTreeMap::new();
+    for entry in given {
+        match entry {
+            (None, id) if id.is_nil() => {
+                results.push(invalid(entry.clone(), "Neither topic name nor id were specified."));
+            }
+            (Some(_), id) if !id.is_nil() => {
+                results.push(invalid(entry.clone(), "You may not specify both topic name and topic id."));
+            }
+            _ => *times.entry(entry).or_default() += 1,
         }
     }
-    let often = |entry: &&Given| {
-        let topic = find(shared, entry).and_then(|t| of_topic.get(&t.id));
-        of_entry.get(entry).is_some_and(|n| *n > 1) || topic.is_some_and(|n| *n > 1)
-    };
-    given.iter().filter(|g| is_well_formed(g)).filter(often).cloned().collect()
+    let (once, often): (Vec<&Given>, Vec<&Given>) = times.keys().partition(|given| times[*given] == 1);
+    for given in often {
+        let why = if given.0.is_some() { "Duplicate topic name." } else { "Duplicate topic id." };
+        results.push(invalid(given.clone(), why));
+    }
+    let ids: BTreeSet<Uuid> = once.iter().filter(|given| given.0.is_none()).map(|given| given.1).collect();
+    let by_both: BTreeSet<Uuid> = once
+        .iter()
+        .filter(|given| given.0.is_some())
+        .filter_map(|given| find(shared, given))
+        .map(|topic| topic.id)
+        .filter(|id| ids.contains(id))
+        .collect();
+    let mut wanted = Vec::new();
+    for given in once {
+        match find(shared, given).filter(|topic| by_both.contains(&topic.id)) {
+            None => wanted.push(given.clone()),
+            Some(topic) if given.0.is_some() => results.push(invalid(
+                (given.0.clone(), topic.id),
+                "The provided topic name maps to an ID that was already supplied.",
+            )),
+            Some(_) => {}
+        }
+    }
+    (wanted, results)
 }
 
 fn delete(shared: &Shared, given: &Given) -> Result<Arc<Topic>, Refusal> {
-    if !is_well_formed(given) {
-        let why = "Either the topic's name or its id must be given, and not both.";
-        return Err((ErrorCode::INVALID_REQUEST, why.to_owned()));
-    }
     if !shared.settings.flag("delete.topic.enable") {
         return Err((ErrorCode::TOPIC_DELETION_DISABLED, "Topic deletion is disabled.".to_owned()));
     }
     let missing =
         if given.0.is_some() { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION } else { ErrorCode::UNKNOWN_TOPIC_ID };
-    let topic = find(shared, given)
-        .ok_or_else(|| (missing, "This server does not host this topic-partition.".to_owned()))?;
-    shared.catalog.delete(&topic.name).map_err(|e| super::create_topics::catalog_error(&e))
+    let topic = find(shared, given).ok_or_else(|| (missing, missing.message().to_owned()))?;
+    shared.catalog.delete(&topic.name).map_err(|e| create_topics::catalog_error(&e))
 }

@@ -4,7 +4,7 @@ use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kohort_protocol::messages::{BrokerId, DescribeClusterRequest, DescribeClusterResponse};
 
-use super::{Call, Outcome, text};
+use super::{Call, Outcome, operations, text};
 use crate::connection::HangUp;
 
 const BROKERS: i8 = 1;
@@ -16,6 +16,11 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     let answer = DescribeClusterResponse::default()
         .with_error_message(None)
         .with_cluster_id(text(shared.cluster_id.clone()));
+    let answer = if request.include_cluster_authorized_operations && request.endpoint_type == BROKERS {
+        answer.with_cluster_authorized_operations(operations::CLUSTER)
+    } else {
+        answer
+    };
     let answer = match request.endpoint_type {
         BROKERS => answer.with_controller_id(BrokerId(shared.node_id)).with_brokers(vec![
             DescribeClusterBroker::default()
@@ -24,6 +29,7 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
                 .with_port(shared.advertised.1),
         ]),
         other => {
+            let answer = answer.with_cluster_id(text(""));
             let error = if other == CONTROLLERS {
                 ErrorCode::MISMATCHED_ENDPOINT_TYPE
             } else {

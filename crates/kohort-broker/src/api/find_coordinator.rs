@@ -1,4 +1,4 @@
-//! FindCoordinator (10), versions 0 to 6. 4: many keys at once (KIP-699). 6: share groups (refused: 42).
+//! FindCoordinator (10), versions 0 to 6. 4: many keys at once (KIP-699). 6: share groups (not supported: 42).
 //!
 //! One node: it coordinates every group. Kafka makes `__consumer_offsets` here and answers 15 until it is there; ours is there from
 //! the start. Not supported: transactions (the look-up answers 15, which clients retry until they give up).
@@ -12,6 +12,7 @@ use crate::connection::HangUp;
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
 
 pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     let request: FindCoordinatorRequest = call.request()?;
@@ -33,20 +34,22 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
             shared.groups.sought(call.client(), group.to_string());
         }
     }
-    let message = (!error.is_ok()).then(|| text(error.name()));
     let answer = if call.version() < 4 {
+        let message = if error.is_ok() { error.name() } else { error.message() };
         FindCoordinatorResponse::default()
             .with_error_code(error.0)
-            .with_error_message(if call.version() >= 1 { message } else { None })
+            .with_error_message((call.version() >= 1).then(|| text(message)))
             .with_node_id(node)
             .with_host(host)
             .with_port(port)
     } else {
+        // Kafka has no words for the refusal of a share group.
+        let message = if request.key_type == SHARE { "" } else { error.message() };
         let found = |key: &kohort_protocol::StrBytes| {
             Coordinator::default()
                 .with_key(key.clone())
                 .with_error_code(error.0)
-                .with_error_message(message.clone())
+                .with_error_message(Some(text(message)))
                 .with_node_id(node)
                 .with_host(host.clone())
                 .with_port(port)

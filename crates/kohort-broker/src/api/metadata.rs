@@ -14,48 +14,69 @@ use kohort_protocol::messages::metadata_response::{
 use kohort_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
 use kohort_protocol::{ErrorCode, Uuid};
 
-use super::{Call, Outcome, text};
-use crate::catalog::{CatalogError, Topic, bad_name};
+use super::{Call, Outcome, operations, text};
+use crate::catalog::{CatalogError, Topic, bad_name, is_internal};
 use crate::connection::HangUp;
 use crate::partition::LEADER_EPOCH;
 
 pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     let request: MetadataRequest = call.request()?;
-    let (shared, version) = (call.shared, call.version());
-    let may_create = shared.settings.flag("auto.create.topics.enable")
-        && (version < 4 || request.allow_auto_topic_creation);
-    let asked = request.topics.filter(|topics| version >= 1 || !topics.is_empty());
-    let malformed = asked.as_ref().is_some_and(|topics| {
-        (10..12).contains(&version) && topics.iter().any(|t| t.name.is_none() || !t.topic_id.is_nil())
-    });
-    let topics = match asked {
-        None => shared.catalog.all().iter().map(|t| describe(&call, t)).collect(),
-        Some(topics) if malformed => topics
+    let version = call.version();
+    let asked = request.topics.as_ref().filter(|topics| version >= 1 || !topics.is_empty());
+    if let Some(topics) = asked
+        && (10..12).contains(&version)
+        && topics.iter().any(|t| t.name.is_none() || !t.topic_id.is_nil())
+    {
+        let nameless = || Some(TopicName(text("")));
+        let refused = topics
             .iter()
-            .map(|t| {
-                missing(
-                    t.name.clone().or_else(|| Some(TopicName(text("")))),
-                    t.topic_id,
-                    ErrorCode::INVALID_REQUEST,
-                )
-            })
-            .collect(),
-        Some(topics) => {
-            let mut seen = BTreeSet::new();
-            let fresh = topics.iter().filter(|t| seen.insert((t.name.as_deref(), t.topic_id)));
-            fresh.map(|t| one(&call, t, may_create)).collect()
-        }
-    };
+            .map(|t| missing(t.name.clone().or_else(nameless), t.topic_id, ErrorCode::INVALID_REQUEST));
+        return call.answer(&MetadataResponse::default().with_topics(refused.collect()));
+    }
+    let mut topics = topics(&call, &request, asked.map(Vec::as_slice));
+    if request.include_topic_authorized_operations {
+        topics.iter_mut().for_each(|t| t.topic_authorized_operations = operations::TOPIC);
+    }
+    let shared = call.shared;
     let broker = MetadataResponseBroker::default()
         .with_node_id(BrokerId(shared.node_id))
         .with_host(text(shared.advertised.0.clone()))
         .with_port(shared.advertised.1);
-    let answer = MetadataResponse::default()
+    let mut answer = MetadataResponse::default()
         .with_brokers(vec![broker])
         .with_cluster_id(Some(text(shared.cluster_id.clone())))
         .with_controller_id(BrokerId(shared.node_id))
         .with_topics(topics);
+    if request.include_cluster_authorized_operations && (8..=10).contains(&version) {
+        answer.cluster_authorized_operations = operations::CLUSTER;
+    }
     call.answer(&answer)
+}
+
+fn topics(
+    call: &Call<'_>,
+    request: &MetadataRequest,
+    asked: Option<&[MetadataRequestTopic]>,
+) -> Vec<MetadataResponseTopic> {
+    let shared = call.shared;
+    let Some(asked) = asked else {
+        return shared.catalog.all().iter().map(|t| describe(call, t)).collect();
+    };
+    let mut seen = BTreeSet::new();
+    if call.version() >= 12 && asked.iter().any(|t| !t.topic_id.is_nil()) {
+        // One id, and names do not count any more.
+        let ids = asked.iter().map(|t| t.topic_id).filter(|id| !id.is_nil() && seen.insert((None, *id)));
+        return ids
+            .map(|id| match shared.catalog.topic_by_id(id) {
+                Some(topic) => describe(call, &topic),
+                None => missing(None, id, ErrorCode::UNKNOWN_TOPIC_ID),
+            })
+            .collect();
+    }
+    let may_create = shared.settings.flag("auto.create.topics.enable")
+        && (call.version() < 4 || request.allow_auto_topic_creation);
+    let fresh = asked.iter().filter(|t| seen.insert((t.name.as_deref(), t.topic_id)));
+    fresh.map(|t| one(call, t, may_create)).collect()
 }
 
 fn one(call: &Call<'_>, asked: &MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
@@ -94,7 +115,12 @@ fn one(call: &Call<'_>, asked: &MetadataRequestTopic, may_create: bool) -> Metad
 }
 
 fn missing(name: Option<TopicName>, id: Uuid, error: ErrorCode) -> MetadataResponseTopic {
-    MetadataResponseTopic::default().with_name(name).with_topic_id(id).with_error_code(error.0)
+    let internal = name.as_ref().is_some_and(|name| is_internal(name));
+    MetadataResponseTopic::default()
+        .with_name(name)
+        .with_topic_id(id)
+        .with_is_internal(internal)
+        .with_error_code(error.0)
 }
 
 fn describe(call: &Call<'_>, topic: &Topic) -> MetadataResponseTopic {

@@ -1,5 +1,6 @@
 //! The APIs, one file each. [`SPOKEN`] is what ApiVersions advertises: only what is handled here.
 
+mod acls;
 mod api_versions;
 mod configs;
 mod create_partitions;
@@ -8,14 +9,21 @@ mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_producers;
+mod describe_topic_partitions;
+mod elect_leaders;
 pub(crate) mod fetch;
 mod find_coordinator;
 mod init_producer_id;
+mod list_config_resources;
 mod list_offsets;
+mod log_dirs;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
+mod reassignments;
 mod recompress;
+mod update_features;
 
 use std::sync::Arc;
 
@@ -33,10 +41,10 @@ use crate::groups;
 pub(crate) static SPOKEN: &[(i16, i16, i16)] = &[
     (0, 0, 13),
     (1, 4, 18),
-    (2, 1, 10),
+    (2, 1, 11),
     (3, 0, 13),
-    (8, 2, 9),
-    (9, 1, 9),
+    (8, 2, 10),
+    (9, 1, 10),
     (10, 0, 6),
     (11, 0, 9),
     (12, 0, 4),
@@ -50,13 +58,25 @@ pub(crate) static SPOKEN: &[(i16, i16, i16)] = &[
     (21, 0, 2),
     (22, 0, 5),
     (23, 2, 4),
+    (29, 1, 3),
+    (30, 1, 3),
+    (31, 1, 3),
     (32, 1, 4),
     (33, 0, 2),
+    (34, 1, 2),
+    (35, 1, 4),
     (37, 0, 3),
     (42, 0, 2),
+    (43, 0, 2),
     (44, 0, 1),
+    (45, 0, 1),
+    (46, 0, 0),
     (47, 0, 0),
+    (57, 0, 2),
     (60, 0, 2),
+    (61, 0, 0),
+    (74, 0, 1),
+    (75, 0, 0),
 ];
 
 /// One request and where its answer goes.
@@ -98,7 +118,17 @@ impl Call<'_> {
 
     /// Writes the answer.
     pub(crate) fn answer<T: Encodable + HeaderVersion>(self, message: &T) -> Result<Outcome, HangUp> {
-        frame::encode_response(self.out, self.header.api_version, self.header.correlation_id, message)?;
+        let version = self.version();
+        self.answer_as(version, message)
+    }
+
+    /// Writes the answer in the layout of another version, where the codec does not know that both are the same.
+    pub(crate) fn answer_as<T: Encodable + HeaderVersion>(
+        self,
+        version: i16,
+        message: &T,
+    ) -> Result<Outcome, HangUp> {
+        frame::encode_response(self.out, version, self.header.correlation_id, message)?;
         Ok(Outcome::Answered)
     }
 }
@@ -123,13 +153,44 @@ pub(crate) async fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
         21 => delete_records::handle(call),
         22 => init_producer_id::handle(call),
         23 => offset_for_leader_epoch::handle(call),
+        29 => acls::describe(call),
+        30 => acls::create(call),
+        31 => acls::delete(call),
         32 => describe_configs::handle(call),
         33 => configs::alter(call),
+        34 => log_dirs::alter(call),
+        35 => log_dirs::describe(call),
         37 => create_partitions::handle(call),
+        43 => elect_leaders::handle(call),
         44 => configs::alter_incrementally(call),
+        45 => reassignments::alter(call),
+        46 => reassignments::list(call),
+        57 => update_features::handle(call),
         60 => describe_cluster::handle(call),
+        61 => describe_producers::handle(call),
+        74 => list_config_resources::handle(call),
+        75 => describe_topic_partitions::handle(call),
         _ => groups::api::handle(call).await,
     }
+}
+
+/// What a client may do, as a set of bits (KIP-430): everything there is to do, because nothing is forbidden here.
+pub(crate) mod operations {
+    const fn bits(operations: &[u32]) -> i32 {
+        let (mut all, mut i) = (0, 0);
+        while i < operations.len() {
+            all |= 1 << operations[i];
+            i += 1;
+        }
+        all
+    }
+
+    /// With a topic: read, write, create, delete, alter, describe, and describe and alter its configuration.
+    pub(crate) const TOPIC: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
+    /// With the cluster: create, alter, describe, act as it, describe and alter its configuration, write idempotently.
+    pub(crate) const CLUSTER: i32 = bits(&[5, 7, 8, 9, 10, 11, 12]);
+    /// With a group: read, delete, describe, and describe and alter its configuration.
+    pub(crate) const GROUP: i32 = bits(&[3, 6, 8, 10, 11]);
 }
 
 /// An owned text for a message.

@@ -28,10 +28,15 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
                 if let Err(error) = check_leader_epoch(asked.current_leader_epoch) {
                     return answer.with_error_code(error.0);
                 }
-                if asked.leader_epoch == LEADER_EPOCH {
-                    answer.with_leader_epoch(LEADER_EPOCH).with_end_offset(partition.end_offset())
-                } else {
-                    answer
+                match asked.leader_epoch {
+                    LEADER_EPOCH => {
+                        answer.with_leader_epoch(LEADER_EPOCH).with_end_offset(partition.end_offset())
+                    }
+                    // Before the first epoch there was nothing: it ended where the log begins.
+                    past if past < -1 => {
+                        answer.with_leader_epoch(past).with_end_offset(partition.start_offset())
+                    }
+                    _ => answer,
                 }
             });
             OffsetForLeaderTopicResult::default()

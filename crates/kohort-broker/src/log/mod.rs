@@ -61,6 +61,7 @@ pub use retention::DeleteRecordsError;
 pub use validate::InvalidBatch;
 
 use epochs::Epochs;
+pub use producers::ActiveProducer;
 use producers::Producers;
 use recent::Recent;
 use segment::{Active, Sealed};
@@ -138,6 +139,12 @@ impl Log {
     #[must_use]
     pub fn config(&self) -> &LogConfig {
         &self.config
+    }
+
+    /// The idempotent producers that are remembered.
+    #[must_use]
+    pub fn active_producers(&self) -> Vec<ActiveProducer> {
+        self.producers.active()
     }
 
     /// Other settings from now on (AlterConfigs). What is already written stays as it is.

@@ -71,7 +71,30 @@ pub(super) struct Producers {
     by_id: BTreeMap<i64, Producer>,
 }
 
+/// An idempotent producer as DescribeProducers tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Its id.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// The sequence of its last record.
+    pub last_sequence: i32,
+    /// The time of its last batch.
+    pub last_timestamp: i64,
+}
+
 impl Producers {
+    /// All of them.
+    pub(super) fn active(&self) -> Vec<ActiveProducer> {
+        let active = |(id, producer): (&i64, &Producer)| {
+            let last = producer.batches.back()?;
+            let (last_sequence, last_timestamp) = (last.last_sequence, last.timestamp);
+            Some(ActiveProducer { id: *id, epoch: producer.epoch, last_sequence, last_timestamp })
+        };
+        self.by_id.iter().filter_map(active).collect()
+    }
+
     /// Whether this batch may be appended; `Ok(Some(_))` if it was, before.
     pub(super) fn check(&self, batch: &BatchHeader) -> Result<Option<Duplicate>, SequenceError> {
         if !batch.has_producer_id() {

@@ -7,7 +7,7 @@ use kohort_protocol::messages::describe_groups_response::{DescribedGroup, Descri
 use kohort_protocol::messages::{self as wire, GroupId};
 
 use super::{answered, ask};
-use crate::api::{Call, Outcome, text};
+use crate::api::{Call, Outcome, operations, text};
 use crate::connection::HangUp;
 
 pub(super) async fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
@@ -37,7 +37,10 @@ pub(super) async fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
                         .with_member_metadata(m.metadata.into())
                         .with_member_assignment(m.assignment.into())
                 });
+                // Also of a group that is not there: until version 6 that is no error.
+                let told = request.include_authorized_operations && g.error.code() == 0;
                 DescribedGroup::default()
+                    .with_authorized_operations(if told { operations::GROUP } else { i32::MIN })
                     .with_error_code(g.error.code())
                     .with_error_message(g.error_message.filter(|_| version >= 6).map(text))
                     .with_group_id(GroupId(text(g.group_id)))

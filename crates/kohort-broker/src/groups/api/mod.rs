@@ -11,12 +11,17 @@ mod offset_delete;
 mod offset_fetch;
 mod sync_group;
 
+use std::sync::Arc;
+
 use kohort_group::coordinator::Request;
-use kohort_protocol::StrBytes;
+use kohort_group::messages::ErrorCode;
 use kohort_protocol::frame::RequestError;
+use kohort_protocol::{StrBytes, Uuid};
 
 use super::Ended;
 use crate::api::{Call, Outcome};
+use crate::broker::Shared;
+use crate::catalog::Topic;
 use crate::connection::HangUp;
 
 /// Handles one request of the group APIs.
@@ -53,6 +58,23 @@ macro_rules! answered {
     };
 }
 use answered;
+
+/// The first version of OffsetCommit and OffsetFetch that names topics by id.
+const BY_ID: i16 = 10;
+
+/// The id that stands in the place of a name (see `frame::decode_request`).
+fn id_of(name: &str) -> Uuid {
+    Uuid::parse_str(name).unwrap_or_default()
+}
+
+/// A topic as a request names it, and the error if there is none.
+fn named(shared: &Shared, version: i16, name: &str) -> (Option<Arc<Topic>>, ErrorCode) {
+    if version >= BY_ID {
+        (shared.catalog.topic_by_id(id_of(name)), ErrorCode::UnknownTopicId)
+    } else {
+        (shared.catalog.topic(name), ErrorCode::UnknownTopicOrPartition)
+    }
+}
 
 fn owned(s: Option<&StrBytes>) -> Option<String> {
     s.map(|s| s.to_string())

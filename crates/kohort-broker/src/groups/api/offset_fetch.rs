@@ -1,20 +1,22 @@
-//! OffsetFetch (9), versions 1 to 9. 2: no topics means all, and errors of the group stand on top. 5: leader epochs. 7: only stable
-//! offsets (KIP-447). 8: many groups (KIP-709). 9: who asks (KIP-848). Not supported: 10 (topic ids).
+//! OffsetFetch (9), versions 1 to 10. 2: no topics means all, and errors of the group stand on top. 5: leader epochs. 7: only stable
+//! offsets (KIP-447). 8: many groups (KIP-709). 9: who asks (KIP-848). 10: topic ids.
 
 use std::collections::BTreeMap;
 
-use kohort_group::coordinator::{Request, TopicIds};
+use kohort_group::coordinator::{Request, TopicId, TopicIds};
 use kohort_group::messages::{
     ErrorCode, FetchedOffset, OffsetFetchRequest, OffsetFetchResponse, TopicPartition,
 };
+use kohort_protocol::messages::offset_fetch_request::OffsetFetchRequestTopics;
 use kohort_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
-use kohort_protocol::messages::{self as wire, GroupId, TopicName};
+use kohort_protocol::messages::{self as wire, TopicName};
 
-use super::{answered, ask, owned};
+use super::{BY_ID, answered, ask, id_of, named, owned};
 use crate::api::{Call, Outcome, text};
+use crate::broker::Shared;
 use crate::connection::HangUp;
 
 type Offsets = Vec<(TopicPartition, FetchedOffset)>;
@@ -90,11 +92,23 @@ async fn groups(call: Call<'_>, request: wire::OffsetFetchRequest) -> Result<Out
     let version = call.version();
     let mut groups = Vec::with_capacity(request.groups.len());
     for asked in &request.groups {
+        let mut ids = TopicIds::new();
+        let mut unknown = Vec::new();
         let partitions = asked.topics.as_ref().map(|topics| {
-            let all = topics
-                .iter()
-                .flat_map(|t| t.partition_indexes.iter().map(|p| TopicPartition::new(t.name.as_str(), *p)));
-            all.collect()
+            let mut partitions = Vec::new();
+            for topic in topics {
+                let mut name = topic.name.to_string();
+                if version >= BY_ID {
+                    let Some(known) = named(call.shared, version, &topic.name).0 else {
+                        unknown.push(unknown_topic(topic));
+                        continue;
+                    };
+                    name.clone_from(&known.name);
+                    ids.insert(name.clone(), TopicId(known.id.into_bytes()));
+                }
+                partitions.extend(topic.partition_indexes.iter().map(|p| TopicPartition::new(&name, *p)));
+            }
+            partitions
         });
         let fetch = OffsetFetchRequest {
             group_id: asked.group_id.to_string(),
@@ -103,33 +117,53 @@ async fn groups(call: Call<'_>, request: wire::OffsetFetchRequest) -> Result<Out
             partitions,
             require_stable: request.require_stable,
         };
-        let outcome = answered!(ask(&call, Request::OffsetFetch(fetch, TopicIds::new())).await, OffsetFetch);
+        let outcome = answered!(ask(&call, Request::OffsetFetch(fetch, ids)).await, OffsetFetch);
         let (code, offsets) = match outcome {
             Ok(r) if r.error == ErrorCode::None => (0, r.partitions),
             Ok(r) => (r.error.code(), vec![]),
             Err(code) => (code, vec![]),
         };
-        groups.push(one(&asked.group_id, code, offsets));
+        let known = by_topic(offsets).into_iter().filter_map(|topic| of_group(call.shared, version, topic));
+        let topics = known.chain(unknown.into_iter().filter(|_| code == 0)).collect();
+        let group = OffsetFetchResponseGroup::default().with_group_id(asked.group_id.clone());
+        groups.push(group.with_error_code(code).with_topics(topics));
     }
     call.answer(&wire::OffsetFetchResponse::default().with_groups(groups))
 }
 
-fn one(group_id: &GroupId, code: i16, offsets: Offsets) -> OffsetFetchResponseGroup {
-    let topics = by_topic(offsets).into_iter().map(|(name, partitions)| {
-        let partitions = partitions.into_iter().map(|(index, o)| {
-            OffsetFetchResponsePartitions::default()
-                .with_partition_index(index)
-                .with_committed_offset(o.offset)
-                .with_committed_leader_epoch(o.leader_epoch)
-                .with_metadata(Some(text(o.metadata)))
-                .with_error_code(o.error.code())
-        });
-        OffsetFetchResponseTopics::default()
-            .with_name(TopicName(text(name)))
-            .with_partitions(partitions.collect())
+/// One topic of a group's answer; none if it is to be told by an id that it has no more.
+fn of_group(
+    shared: &Shared,
+    version: i16,
+    (name, partitions): (String, Vec<(i32, FetchedOffset)>),
+) -> Option<OffsetFetchResponseTopics> {
+    let partitions = partitions.into_iter().map(|(index, o)| {
+        OffsetFetchResponsePartitions::default()
+            .with_partition_index(index)
+            .with_committed_offset(o.offset)
+            .with_committed_leader_epoch(o.leader_epoch)
+            .with_metadata(Some(text(o.metadata)))
+            .with_error_code(o.error.code())
     });
-    OffsetFetchResponseGroup::default()
-        .with_group_id(group_id.clone())
-        .with_error_code(code)
-        .with_topics(topics.collect())
+    let topic = OffsetFetchResponseTopics::default().with_partitions(partitions.collect());
+    if version >= BY_ID {
+        Some(topic.with_topic_id(shared.catalog.topic(&name)?.id))
+    } else {
+        Some(topic.with_name(TopicName(text(name))))
+    }
+}
+
+/// A topic whose id nobody knows.
+fn unknown_topic(asked: &OffsetFetchRequestTopics) -> OffsetFetchResponseTopics {
+    let partition = |index: &i32| {
+        OffsetFetchResponsePartitions::default()
+            .with_partition_index(*index)
+            .with_committed_offset(-1)
+            .with_committed_leader_epoch(-1)
+            .with_metadata(Some(text("")))
+            .with_error_code(ErrorCode::UnknownTopicId.code())
+    };
+    OffsetFetchResponseTopics::default()
+        .with_topic_id(id_of(&asked.name))
+        .with_partitions(asked.partition_indexes.iter().map(partition).collect())
 }
