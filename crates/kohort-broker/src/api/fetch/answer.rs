@@ -19,6 +19,15 @@ pub(super) struct PartitionAnswer {
     pub(super) high_watermark: i64,
     pub(super) log_start: i64,
     pub(super) records: Vec<Bytes>,
+    /// Whether this is what the partition's log says.
+    pub(super) asked: bool,
+}
+
+impl PartitionAnswer {
+    /// An error, and nothing else to say.
+    pub(super) fn refused(error: ErrorCode, asked: bool) -> Self {
+        Self { error, high_watermark: -1, log_start: -1, records: vec![], asked }
+    }
 }
 
 /// The answer as it grows: partitions first, because a session leaves out those without news.
@@ -39,6 +48,20 @@ impl Answer {
     /// The whole request is refused: a session's error.
     pub(super) fn refused(version: i16, correlation_id: i32, error: ErrorCode) -> Self {
         Self { error, ..Self::new(version, correlation_id, 0) }
+    }
+
+    /// The whole request is refused; each partition says it too, where partitions have names (before version 13).
+    pub(super) fn refused_with(
+        version: i16,
+        correlation_id: i32,
+        error: ErrorCode,
+        wanted: &[Wanted],
+    ) -> Self {
+        let mut answer = Self::refused(version, correlation_id, error);
+        for wanted in wanted.iter().filter(|_| version < 13) {
+            answer.add(wanted, PartitionAnswer::refused(error, false));
+        }
+        answer
     }
 
     pub(super) fn add(&mut self, wanted: &Wanted, answer: PartitionAnswer) {
@@ -132,11 +155,10 @@ impl Answer {
         if self.version >= 5 {
             out.put_i64(answer.log_start);
         }
-        // Aborted transactions: none, which is null in the old layout as Kafka writes it.
-        if self.flexible() {
-            out.put_u8(0)
-        } else {
-            out.put_i32(-1)
+        // Aborted transactions: null where the log was asked, none where it was not, as Kafka writes it.
+        match (self.flexible(), answer.asked) {
+            (true, asked) => out.put_u8(u8::from(!asked)),
+            (false, asked) => out.put_i32(if asked { -1 } else { 0 }),
         }
         if self.version >= 11 {
             out.put_i32(-1); // preferred read replica

@@ -26,7 +26,7 @@ use super::{Call, Outcome};
 use crate::broker::Shared;
 use crate::connection::HangUp;
 use crate::log::{ReadError, Slice};
-use crate::partition::{Partition, Waiter, check_leader_epoch};
+use crate::partition::{LEADER_EPOCH, Partition, Waiter, check_leader_epoch};
 
 /// A partition of a fetch, by name or by id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +40,12 @@ pub(crate) struct Key {
 pub(crate) async fn handle(mut call: Call<'_>) -> Result<Outcome, HangUp> {
     let request: FetchRequest = call.request()?;
     let version = call.version();
+    if !matches!(request.isolation_level, 0 | 1) {
+        // Only the two levels that there are; Kafka fails inside on others.
+        let (error, wanted) = (ErrorCode::UNKNOWN_SERVER_ERROR, session::named(&request, version >= 13));
+        let refused = Answer::refused_with(version, call.header.correlation_id, error, &wanted);
+        return Ok(refused.finish(&mut call));
+    }
     let mut context = match call.shared.sessions.open(&request, version) {
         Ok(context) => context,
         Err(error) => {
@@ -51,6 +57,8 @@ pub(crate) async fn handle(mut call: Call<'_>) -> Result<Outcome, HangUp> {
         max: usize::try_from(request.max_bytes)
             .unwrap_or(0)
             .min(call.shared.settings.size("fetch.max.bytes")),
+        negative: request.max_bytes < 0,
+        replica: (if version >= 15 { request.replica_state.replica_id.0 } else { request.replica_id.0 }) >= 0,
     };
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let mut found = look(call.shared, &context, limits, None);
@@ -84,6 +92,10 @@ pub(crate) async fn handle(mut call: Call<'_>) -> Result<Outcome, HangUp> {
 struct Limits {
     min: usize,
     max: usize,
+    /// Less than nothing is asked for: Kafka fails inside.
+    negative: bool,
+    /// Another broker asks: nobody here has replicas.
+    replica: bool,
 }
 
 struct Found {
@@ -95,7 +107,7 @@ struct Found {
 
 enum Read {
     Records { slice: Slice, end: i64, start: i64 },
-    Nothing { error: ErrorCode, end: i64, start: i64 },
+    Nothing(ErrorCode),
 }
 
 /// Finds what each partition has, without reading it. Whole batches; the first batch of the answer even if it is larger than
@@ -108,7 +120,7 @@ fn look(shared: &Shared, context: &Context<'_>, limits: Limits, missing: Option<
     let (mut bytes, mut news, mut any, mut gone) = (0, false, false, 0);
     let mut reads = Vec::with_capacity(context.wanted().len());
     for wanted in context.wanted() {
-        let read = find(shared, wanted, left, !any);
+        let read = find(shared, wanted, limits, left, !any);
         match &read {
             Read::Records { slice, .. } => {
                 let n = slice.bytes_max();
@@ -116,11 +128,8 @@ fn look(shared: &Shared, context: &Context<'_>, limits: Limits, missing: Option<
                 bytes += n;
                 left = left.saturating_sub(n);
             }
-            Read::Nothing {
-                error: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID,
-                ..
-            } => gone += 1,
-            Read::Nothing { .. } => news = true,
+            Read::Nothing(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID) => gone += 1,
+            Read::Nothing(_) => news = true,
         }
         reads.push(read);
     }
@@ -130,8 +139,8 @@ fn look(shared: &Shared, context: &Context<'_>, limits: Limits, missing: Option<
     Found { reads, missing: gone, enough: news || nothing || vanished || bytes >= limits.min }
 }
 
-fn find(shared: &Shared, wanted: &Wanted, left: usize, first: bool) -> Read {
-    let nothing = |error| Read::Nothing { error, end: -1, start: -1 };
+fn find(shared: &Shared, wanted: &Wanted, limits: Limits, left: usize, first: bool) -> Read {
+    let nothing = Read::Nothing;
     let Some(partition) = partition(shared, &wanted.key) else {
         return nothing(if wanted.by_id && topic_is_unknown(shared, wanted) {
             ErrorCode::UNKNOWN_TOPIC_ID
@@ -139,20 +148,28 @@ fn find(shared: &Shared, wanted: &Wanted, left: usize, first: bool) -> Read {
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
         });
     };
-    if let Err(error) = check_leader_epoch(wanted.leader_epoch) {
+    if limits.replica {
+        return nothing(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    }
+    if let Err(error) = check_leader_epoch(wanted.leader_epoch.max(-1)) {
         return nothing(error);
+    }
+    if limits.negative || wanted.max_bytes < 0 {
+        return nothing(ErrorCode::UNKNOWN_SERVER_ERROR);
+    }
+    if wanted.last_fetched_epoch > LEADER_EPOCH {
+        // Records of an epoch that never was: the reader is not one of this log.
+        return nothing(ErrorCode::OFFSET_OUT_OF_RANGE);
     }
     let max = usize::try_from(wanted.max_bytes).unwrap_or(0).min(left);
     let found = partition.with(|log| {
         let (start, end) = (log.start_offset(), log.end_offset());
         match log.read(wanted.offset, max, first) {
             Ok(slice) => Read::Records { slice, end, start },
-            Err(ReadError::OffsetOutOfRange { .. }) => {
-                Read::Nothing { error: ErrorCode::OFFSET_OUT_OF_RANGE, end: -1, start: -1 }
-            }
+            Err(ReadError::OffsetOutOfRange { .. }) => Read::Nothing(ErrorCode::OFFSET_OUT_OF_RANGE),
             Err(e) => {
                 tracing::error!("cannot read `{}-{}`: {e}", &*wanted.key.name, wanted.key.partition);
-                Read::Nothing { error: ErrorCode::KAFKA_STORAGE_ERROR, end: -1, start: -1 }
+                Read::Nothing(ErrorCode::KAFKA_STORAGE_ERROR)
             }
         }
     });
@@ -173,21 +190,21 @@ impl Read {
     /// Reads what was found.
     fn load(self, shared: &Shared, wanted: &Wanted) -> PartitionAnswer {
         match self {
-            Self::Nothing { error, end, start } => {
-                PartitionAnswer { error, high_watermark: end, log_start: start, records: vec![] }
-            }
+            Self::Nothing(error) => PartitionAnswer::refused(
+                error,
+                !matches!(error, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID),
+            ),
             Self::Records { slice, end, start } => match slice.load(&shared.buffers) {
-                Ok(records) => {
-                    PartitionAnswer { error: ErrorCode::NONE, high_watermark: end, log_start: start, records }
-                }
+                Ok(records) => PartitionAnswer {
+                    error: ErrorCode::NONE,
+                    high_watermark: end,
+                    log_start: start,
+                    records,
+                    asked: true,
+                },
                 Err(e) => {
                     tracing::error!("cannot read `{}-{}`: {e}", &*wanted.key.name, wanted.key.partition);
-                    PartitionAnswer {
-                        error: ErrorCode::KAFKA_STORAGE_ERROR,
-                        high_watermark: -1,
-                        log_start: -1,
-                        records: vec![],
-                    }
+                    PartitionAnswer::refused(ErrorCode::KAFKA_STORAGE_ERROR, true)
                 }
             },
         }

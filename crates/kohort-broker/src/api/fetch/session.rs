@@ -30,6 +30,7 @@ pub(crate) struct Wanted {
     pub(crate) offset: i64,
     pub(crate) max_bytes: i32,
     pub(crate) leader_epoch: i32,
+    pub(crate) last_fetched_epoch: i32,
 }
 
 /// What an incremental answer last said of a partition.
@@ -137,13 +138,14 @@ impl Sessions {
         }
         session.epoch = next_epoch(epoch);
         session.used = Instant::now();
+        for wanted in named(request, by_id) {
+            session.want(wanted);
+        }
+        // What is named and forgotten in one request is forgotten.
         for topic in &request.forgotten_topics_data {
             for partition in &topic.partitions {
                 session.partitions.remove(&key(by_id, &topic.topic, topic.topic_id, *partition));
             }
-        }
-        for wanted in named(request, by_id) {
-            session.want(wanted);
         }
         if session.partitions.is_empty() {
             // Nothing is left to tell of: the session ends (Kafka's `SessionlessFetchContext` for an emptied one).
@@ -190,20 +192,32 @@ fn key(by_id: bool, name: &StrBytes, id: Uuid, partition: i32) -> Key {
     }
 }
 
-/// The partitions a request names, in its order.
-fn named(request: &FetchRequest, by_id: bool) -> Vec<Wanted> {
+/// The partitions a request names, each once, in its order.
+pub(super) fn named(request: &FetchRequest, by_id: bool) -> Vec<Wanted> {
     let wanted = |name: &StrBytes, id: Uuid, p: &FetchPartition| Wanted {
         key: key(by_id, name, id, p.partition),
         by_id,
         offset: p.fetch_offset,
         max_bytes: p.partition_max_bytes,
         leader_epoch: p.current_leader_epoch,
+        last_fetched_epoch: p.last_fetched_epoch,
     };
-    request
-        .topics
-        .iter()
-        .flat_map(|t| t.partitions.iter().map(move |p| wanted(&t.topic, t.topic_id, p)))
-        .collect()
+    let mut all: Vec<Wanted> = Vec::new();
+    let mut places: BTreeMap<Key, usize> = BTreeMap::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            let wanted = wanted(&topic.topic, topic.topic_id, partition);
+            // Named again: what is said last counts, in the first one's place.
+            match places.get(&wanted.key) {
+                Some(place) => all[*place] = wanted,
+                None => {
+                    places.insert(wanted.key.clone(), all.len());
+                    all.push(wanted);
+                }
+            }
+        }
+    }
+    all
 }
 
 impl Context<'_> {
