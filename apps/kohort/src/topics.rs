@@ -30,13 +30,28 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// All topics and their partitions
+    #[command(after_help = "\
+Examples:
+  kohort topics list
+  kohort topics list --json
+")]
     List,
     /// One topic, partition by partition
+    #[command(after_help = "\
+Examples:
+  kohort topics describe eth-trades
+  kohort topics describe eth-trades --json
+")]
     Describe {
         /// The topic
         topic: String,
     },
     /// Make a topic
+    #[command(after_help = "\
+Examples:
+  kohort topics create eth-trades
+  kohort topics create eth-trades --partitions 12 --config max.message.bytes=10485760
+")]
     Create {
         /// The topic
         topic: String,
@@ -48,6 +63,11 @@ enum Action {
         configs: Vec<(String, String)>,
     },
     /// Delete topics and all that is in them
+    #[command(after_help = "\
+Examples:
+  kohort topics delete eth-trades
+  kohort topics delete a b c
+")]
     Delete {
         /// The topics
         #[arg(required = true)]

@@ -38,7 +38,7 @@ Examples:
   kohort up                                     the page is on http://127.0.0.1:8080
   kohort up --broker 127.0.0.1:0 --http 127.0.0.1:0
   kohort up --feed trades.jsonl.zst --speed 10  your trades, ten times as fast
-  kohort up --no-feed                           then send your own: kohort replay FILE --topic eth-trades
+  kohort up --no-feed                           and then `kohort replay`
 ")]
 pub(crate) struct Args {
     /// The folder that holds everything

@@ -40,8 +40,19 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// All groups, their states, members and lag
+    #[command(after_help = "\
+Examples:
+  kohort groups list
+  kohort groups list --json --bootstrap-server kafka-1:9092,kafka-2:9092
+")]
     List,
     /// Groups: who owns which partition, what is committed, the lag
+    #[command(after_help = "\
+Examples:
+  kohort groups describe g
+  kohort groups describe g h --members
+  kohort groups describe g --json
+")]
     Describe {
         /// The groups
         #[arg(required = true, value_name = "GROUP")]
@@ -52,6 +63,11 @@ enum Action {
     },
     /// Move what a group without members has committed; without `--execute` it only shows
     #[command(after_help = "\
+Examples:
+  kohort groups reset g --topic t --to first               shows what would change
+  kohort groups reset g --topic t:0,1 --to -100 --execute
+  kohort groups reset g --all-topics --to 2024-01-05T12:00:00Z --execute
+
 A service that keeps its own positions (dataflow) goes on at the larger of both: moving its group back reads nothing again.
 ")]
     Reset {
@@ -71,6 +87,11 @@ A service that keeps its own positions (dataflow) goes on at the larger of both:
         execute: bool,
     },
     /// Delete groups without members, and what they committed
+    #[command(after_help = "\
+Examples:
+  kohort groups delete g
+  kohort groups delete g h
+")]
     Delete {
         /// The groups
         #[arg(required = true, value_name = "GROUP")]
