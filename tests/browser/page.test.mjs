@@ -99,6 +99,26 @@ test('the keyboard walks the list and finds a pair', async () => {
   await page.keyboard.press('Home');
 });
 
+test('an empty page says so, and shows the first trades soon after they are sent', async () => {
+  const empty = await up('--no-feed');
+  const other = await browser.newPage();
+  try {
+    other.on('pageerror', (error) => complaints.push(error.stack));
+    await other.goto(empty.url);
+    await other.waitForFunction(() => document.getElementById('pair-name').textContent === 'No pair yet');
+    await other.waitForFunction(() => document.getElementById('link').dataset.state === 'live');
+    // All at once, of long ago, and nothing after them: what the page does not see now it sees never.
+    const trade = (block) => JSON.stringify({ chain_id: '1', pair_addr: 'mine', type: 'buy', token_amount: 1, total_usd: 2, token_price_usd: 2 + block / 10,
+      block_num: block, block_time: 1704412800 + 60 * block });
+    kohort(empty.broker, ['produce', 'eth-trades'], Array.from({ length: 9 }, (_, block) => `[${trade(block + 1)}]`).join('\n'));
+    await other.waitForFunction(() => document.getElementById('chart').dataset.bars === '9', undefined, { timeout: 8000 });
+    assert.equal(await other.textContent('#pairs .pair .name i'), 'mine');
+  } finally {
+    await other.close();
+    await empty.stop('SIGKILL');
+  }
+});
+
 test('on a phone nothing is cut off and everything is there', async () => {
   await page.setViewportSize({ width: 390, height: 844 });
   await until(() => document.getElementById('chart').clientWidth > 300 && document.getElementById('chart').clientWidth < 390);

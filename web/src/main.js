@@ -39,12 +39,11 @@ const groups = new Groups((name) => { groups.chosen = name; refreshGroups(); });
 const live = new Live({
   onCandles(candles) {
     state.updates += candles.length;
-    let unknown = false;
     for (const candle of candles) {
-      if (candle.interval === '1m' && !pairs.live(candle)) unknown = true;
+      if (candle.interval === '1m' && !pairs.live(candle)) unknown.add(pairKey(candle.chain_id, candle.pair_address));
       if (candle.interval === state.interval && pairKey(candle.chain_id, candle.pair_address) === state.key && chart.size) chart.update(candle);
     }
-    if (unknown) refreshPairsSoon();
+    if (unknown.size) refreshPairsSoon();
     drawHead();
   },
   onState(link, waitMs) {
@@ -132,16 +131,33 @@ function drawHead() {
 const refreshPairs = every(10_000, async () => {
   try {
     pairs.set(await ask('/api/pairs'));
+    forgetKnown();
     const follow = !state.settled && performance.now() < FOLLOW_MS && pairs.first !== state.key;
     if (pairs.first && (follow || !state.key || !pairs.get(state.key))) choose(pairs.first, state.interval);
     else if (state.key && !state.wanted) choose(state.key, state.interval);
     else if (state.key) { pairs.select(state.key); drawHead(); }
+    else {
+      say($('pair-name'), 'No pair yet');
+      empty($('chart-empty'), 'No candles yet', 'The first trade draws the first one.');
+    }
   } catch (error) { pairs.failed(error.message); }
 });
 
+// Pairs that were pushed and are not in the list yet. A push comes before the flush, so the list may not know the pair when it is
+// asked: it is asked again, a few times, until it does.
+const unknown = new Set();
+const UNKNOWN_TRIES = 6;
+let tries = 0;
 let soon = 0;
-function refreshPairsSoon() {
-  soon ||= setTimeout(() => { soon = 0; refreshPairs(); }, 400);
+function refreshPairsSoon(ms = 400) {
+  soon ||= setTimeout(() => { soon = 0; refreshPairs(); }, ms);
+}
+
+function forgetKnown() {
+  for (const key of unknown) if (pairs.get(key)) unknown.delete(key);
+  if (unknown.size && (tries += 1) < UNKNOWN_TRIES) { refreshPairsSoon(1000); return; }
+  unknown.clear();
+  tries = 0;
 }
 
 const refreshGroups = every(1000, async () => {
