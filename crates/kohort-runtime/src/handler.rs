@@ -114,6 +114,8 @@ struct HandlerMember {
     done: mpsc::UnboundedReceiver<Done>,
     owned: BTreeMap<TopicPartition, Owned>,
     next_epoch: u64,
+    /// A lane is full, and the consumer was told.
+    paused: bool,
     stats: Arc<Stats>,
     stopping: watch::Receiver<bool>,
 }
@@ -162,6 +164,7 @@ impl HandlerMember {
             done,
             owned: BTreeMap::new(),
             next_epoch: 1,
+            paused: false,
             stats: Arc::clone(stats),
             stopping,
         }
@@ -188,6 +191,9 @@ impl HandlerMember {
         loop {
             // A full lane stops the reading; each finished record wakes this loop, which then looks again.
             let room = self.lanes.iter().all(|lane| lane.capacity() > 0);
+            if room && std::mem::take(&mut self.paused) {
+                self.handle.resume(&self.handle.assignment());
+            }
             tokio::select! {
                 () = told(&mut stopping) => return Ok(()),
                 Some(done) = self.done.recv() => self.finish(&done),
@@ -197,12 +203,10 @@ impl HandlerMember {
                 }
                 event = self.consumer.next(), if room => self.event(event).await?,
                 () = tokio::time::sleep(Duration::from_millis(20)), if !room => {
+                    self.paused = true;
                     self.handle.pause(&self.handle.assignment());
                     while let Some(event) = self.consumer.try_next() {
                         self.event(event).await?;
-                    }
-                    if self.lanes.iter().all(|lane| lane.capacity() > 0) {
-                        self.handle.resume(&self.handle.assignment());
                     }
                 }
             }

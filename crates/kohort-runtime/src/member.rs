@@ -77,6 +77,8 @@ pub(crate) struct MemberLoop<W: Worker, S: Sink<Delta = W::Delta>> {
     /// What the lanes have cannot be written any more: it is dropped and read again.
     spoilt: bool,
     unflushed_bytes: usize,
+    /// No batch is wanted for now, and the consumer was told.
+    paused: bool,
     flush_at: Option<Instant>,
     stats: Arc<Stats>,
     stopping: watch::Receiver<bool>,
@@ -110,6 +112,7 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> MemberLoop<W, S> {
             claim_backoff: BACKOFF,
             spoilt: false,
             unflushed_bytes: 0,
+            paused: false,
             flush_at: None,
             stats,
             stopping,
@@ -143,6 +146,9 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> MemberLoop<W, S> {
         loop {
             let idle = self.writers.is_some();
             let reading = self.unflushed_bytes < self.config.unflushed_bytes_max && !self.spoilt;
+            if reading && std::mem::take(&mut self.paused) {
+                self.handle.resume(&self.handle.assignment());
+            }
             let flush_at = self.flush_at.filter(|_| idle && !self.spoilt);
             let claim = idle && !self.spoilt && !self.unclaimed.is_empty();
             tokio::select! {
@@ -163,13 +169,11 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> MemberLoop<W, S> {
     /// Takes what the group says while no batch is wanted.
     async fn only_group_events(&mut self) -> Result<(), String> {
         let all: Vec<TopicPartition> = self.handle.assignment();
+        // Whatever ends this (a flush, a rewind), the loop sees it and resumes.
+        self.paused = true;
         self.handle.pause(&all);
         while let Some(event) = self.consumer.try_next() {
             self.event(event).await?;
-        }
-        let reading = self.unflushed_bytes < self.config.unflushed_bytes_max && !self.spoilt;
-        if reading {
-            self.handle.resume(&self.handle.assignment());
         }
         Ok(())
     }
@@ -227,7 +231,11 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> MemberLoop<W, S> {
         owned.read = Some(batch.next_offset());
         self.unflushed_bytes += batch.size();
         Stats::count(&self.stats.bytes, batch.size() as u64);
-        self.flush_at.get_or_insert_with(|| Instant::now() + self.config.flush_interval);
+        let flush_at = self.flush_at.get_or_insert_with(|| Instant::now() + self.config.flush_interval);
+        if self.unflushed_bytes >= self.config.unflushed_bytes_max / 2 {
+            // Ahead of the interval, so that reading goes on while this half is written.
+            *flush_at = Instant::now();
+        }
         self.pool.batch(batch).await
     }
 
@@ -367,7 +375,6 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> MemberLoop<W, S> {
                         Owned { epoch: claim.epoch, stored: claim.position, began: owned.began, read: None };
                 }
                 self.spoilt = false;
-                self.handle.resume(&self.handle.assignment());
             }
         }
         Ok(())

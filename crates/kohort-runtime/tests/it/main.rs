@@ -1,0 +1,4 @@
+//! Groups against a broker in this process.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod pressure;

@@ -1,0 +1,128 @@
+//! Back-pressure: reading stops while too much is in hand, and goes on afterwards.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kohort_broker::{Broker, Config};
+use kohort_client::admin::NewTopic;
+use kohort_client::{
+    Client, ClientConfig, FetchedBatch, OffsetReset, Outgoing, OwnedRecord, Record, TopicPartition,
+};
+use kohort_runtime::{
+    Claim, FlushBatch, Flushed, Group, GroupConfig, HandleError, Handler, HandlerGroup, Reject, Retries,
+    Sink, Worker,
+};
+
+const TOPIC: &str = "t";
+const RECORDS: u64 = 400;
+const VALUE: usize = 10_000;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Count(u64);
+
+impl Worker for Count {
+    type Delta = u64;
+
+    fn record(&mut self, _: &FetchedBatch, _: &Record<'_>) -> Result<(), Reject> {
+        self.0 += 1;
+        Ok(())
+    }
+
+    fn take(&mut self) -> u64 {
+        std::mem::take(&mut self.0)
+    }
+}
+
+/// A store that takes its time.
+struct Slow(Arc<AtomicU64>);
+
+impl Sink for Slow {
+    type Delta = u64;
+    type Error = Infallible;
+
+    async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Claim>, Infallible> {
+        let claim =
+            |partition: &TopicPartition| Claim { partition: partition.clone(), epoch: 1, position: None };
+        Ok(partitions.iter().map(claim).collect())
+    }
+
+    async fn flush(&mut self, batch: Arc<FlushBatch<u64>>) -> Result<Flushed, Infallible> {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        self.0.fetch_add(batch.deltas.iter().sum(), Ordering::Relaxed);
+        Ok(Flushed::Done)
+    }
+}
+
+struct Slowly(Arc<AtomicU64>);
+
+impl Handler for Slowly {
+    async fn handle(&self, _: &OwnedRecord) -> Result<(), HandleError> {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// A broker with a topic of many small batches.
+async fn filled(folder: &tempfile::TempDir) -> (Broker, Client) {
+    let mut config = Config::new(folder.path());
+    config.settings.set_pair("group.initial.rebalance.delay.ms=0").unwrap();
+    let broker = Broker::start(config).await.unwrap();
+    let client = Client::new(ClientConfig::new([broker.address().to_string()])).unwrap();
+    client.admin().create_topics(&[NewTopic::new(TOPIC, 2)]).await.unwrap();
+    let producer = client.producer().batch_size(VALUE + 100).build();
+    for key in 0..RECORDS {
+        let value = [b'x'; VALUE];
+        producer.enqueue(Outgoing::to(TOPIC).key(&key.to_be_bytes()).value(&value)).await.unwrap();
+    }
+    producer.flush().await;
+    assert_eq!(producer.delivered().acked, RECORDS);
+    (broker, client)
+}
+
+fn config(processors: usize) -> GroupConfig {
+    let mut config = GroupConfig::new("g", TOPIC);
+    config.offset_reset = OffsetReset::Earliest;
+    config.flush_interval = Duration::from_millis(20);
+    config.processors = processors;
+    config
+}
+
+async fn until(done: &AtomicU64) {
+    let all = async {
+        while done.load(Ordering::Relaxed) < RECORDS {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, all).await;
+    assert!(waited.is_ok(), "{} of {RECORDS} records are done", done.load(Ordering::Relaxed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_goes_on_after_a_slow_store_has_taken_what_waited() {
+    for processors in [1, 3] {
+        let folder = tempfile::tempdir().unwrap();
+        let (_broker, client) = filled(&folder).await;
+        let mut config = config(processors);
+        // A flush takes longer than it takes to read so much, so the limit is met again and again.
+        config.unflushed_bytes_max = 40 * VALUE;
+        let done = Arc::new(AtomicU64::new(0));
+        let running = Group::start(&client, config, |_, _| Count(0), |_| Slow(Arc::clone(&done))).unwrap();
+        until(&done).await;
+        assert!(running.stop().await.drained);
+        assert_eq!(done.load(Ordering::Relaxed), RECORDS);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_goes_on_after_a_slow_handler_has_caught_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_broker, client) = filled(&folder).await;
+    let done = Arc::new(AtomicU64::new(0));
+    let handler = Arc::new(Slowly(Arc::clone(&done)));
+    let running = HandlerGroup::start(&client, config(2), Retries::default(), handler).unwrap();
+    until(&done).await;
+    assert!(running.stop().await.drained);
+}
