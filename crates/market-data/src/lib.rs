@@ -20,6 +20,7 @@ mod candle;
 mod decimal;
 pub mod decode;
 mod deltas;
+mod digits;
 mod interval;
 mod order;
 mod pairs;

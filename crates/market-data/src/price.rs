@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::decimal::{BadNumber, DIGITS_MAX, Decimal, INTEGER_DIGITS_MAX};
+use crate::digits::{CHUNK_DIGITS, divide, push_digits, write_chunk};
 
 /// The smallest magnitude that is kept: a float64 goes down to 5e-324.
 const MAGNITUDE_MIN: i32 = -340;
@@ -66,21 +67,26 @@ impl Price {
             out.push('0');
             return;
         }
-        let text = format!("{:038}", self.mantissa());
-        let digits = text.trim_end_matches('0');
+        // 38 digits are two chunks, so the high half is below one chunk, as `divide` wants it.
+        let (high, low) = divide(self.high, self.low);
+        let mut text = [[b'0'; CHUNK_DIGITS]; 2];
+        write_chunk(high, &mut text[0]);
+        write_chunk(low, &mut text[1]);
+        let text = text.as_flattened();
+        let digits = &text[..text.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1)];
         let magnitude = i32::from(self.magnitude);
         if magnitude <= 0 {
             out.push_str("0.");
             out.extend(std::iter::repeat_n('0', magnitude.unsigned_abs() as usize));
-            out.push_str(digits);
+            push_digits(digits, out);
         } else if digits.len() <= magnitude as usize {
-            out.push_str(digits);
+            push_digits(digits, out);
             out.extend(std::iter::repeat_n('0', magnitude as usize - digits.len()));
         } else {
             let (integer, fraction) = digits.split_at(magnitude as usize);
-            out.push_str(integer);
+            push_digits(integer, out);
             out.push('.');
-            out.push_str(fraction);
+            push_digits(fraction, out);
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::decimal::{BadNumber, Decimal, INTEGER_DIGITS_MAX};
+use crate::digits::{CHUNK, CHUNK_DIGITS, divide, write_chunk, write_fixed};
 
 /// Decimal places that are kept. DECIMAL(65,30) keeps 30; real amounts of tiny tokens, being float64 texts with 17 digits,
 /// go beyond that, and ten more are free in 256 bits.
@@ -30,10 +31,6 @@ const POWERS: [[u64; 4]; 76] = {
     }
     powers
 };
-
-/// The chunk in which text is read and written: the largest power of ten that a u64 holds.
-const CHUNK: u64 = 10_000_000_000_000_000_000;
-const CHUNK_DIGITS: usize = 19;
 
 /// `a x factor + carry`; wraps beyond 256 bits, which callers rule out.
 const fn mul_add_small(a: [u64; 4], factor: u64, carry: u64) -> [u64; 4] {
@@ -129,26 +126,15 @@ impl Sum {
     /// Writes the sum in the reference's form: no exponent, no zeros that say nothing.
     pub fn write_to(&self, out: &mut String) {
         let mut limbs = self.limbs;
-        let mut chunks = [0u64; 4];
-        for chunk in chunks.iter_mut().rev() {
-            let mut rest = 0u128;
+        let mut digits = [[b'0'; CHUNK_DIGITS]; 4];
+        for chunk in digits.iter_mut().rev() {
+            let mut rest = 0;
             for limb in limbs.iter_mut().rev() {
-                let wide = rest << 64 | u128::from(*limb);
-                *limb = (wide / u128::from(CHUNK)) as u64;
-                rest = wide % u128::from(CHUNK);
+                (*limb, rest) = divide(rest, *limb);
             }
-            *chunk = rest as u64;
+            write_chunk(rest, chunk);
         }
-        let [a, b, c, d] = chunks;
-        let text = format!("{a:019}{b:019}{c:019}{d:019}");
-        let (integer, fraction) = text.split_at(text.len() - PLACES.unsigned_abs() as usize);
-        let integer = integer.trim_start_matches('0');
-        out.push_str(if integer.is_empty() { "0" } else { integer });
-        let fraction = fraction.trim_end_matches('0');
-        if !fraction.is_empty() {
-            out.push('.');
-            out.push_str(fraction);
-        }
+        write_fixed(digits.as_flattened(), PLACES.unsigned_abs() as usize, out);
     }
 
     /// The nearest float64, for charts on a page; nothing that is stored is made from it.
