@@ -57,7 +57,7 @@ fn main() {
     for _ in 0..5 {
         let time = Duration::from_millis(seconds * 200);
         for (n, serde_only) in [false, true].into_iter().enumerate() {
-            let decoder = Decoder { serde_only };
+            let mut decoder = if serde_only { Decoder::serde_only() } else { Decoder::default() };
             let (trades, took) = rounds(&messages, time, |place, value| {
                 let mut count = 0;
                 let outcome = decoder.decode(value, place, |_, element| {

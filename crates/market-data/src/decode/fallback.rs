@@ -98,8 +98,8 @@ fn fields<'a>(members: &[(String, &'a RawValue)], owned: &'a mut Vec<Option<Stri
     let owned: &'a [Option<String>] = owned;
     let mut fields = Fields::default();
     for ((name, value), owned) in members.iter().zip(owned) {
-        if let Some(field) = fields.named(name.as_bytes()) {
-            *field = read(value, owned.as_deref());
+        if let Some(number) = Fields::number(name.as_bytes()) {
+            *fields.numbered(number) = read(value, owned.as_deref());
         }
     }
     fields

@@ -9,6 +9,7 @@
 //! `NaN` and `Infinity`, which are not JSON but which Python's writer emits, spoil their trade and not its message.
 
 mod fallback;
+mod memo;
 mod scan;
 
 use thiserror::Error;
@@ -52,19 +53,25 @@ pub const NAME_BYTES_MAX: usize = 256;
 /// Block times end with the year 9999: beyond it lie milliseconds taken for seconds.
 const BLOCK_TIME_MAX: i64 = 253_402_300_799;
 
-/// Decodes messages; holds nothing but switches.
-#[derive(Debug, Clone, Copy, Default)]
+/// Decodes messages. What it keeps from one to the next is how trades are written, never what they say.
+#[derive(Debug, Clone, Default)]
 pub struct Decoder {
     /// Never use the scanner: for tests and measurements.
     pub serde_only: bool,
+    memo: memo::Memo,
 }
 
 impl Decoder {
+    /// A decoder that never uses the scanner.
+    pub fn serde_only() -> Decoder {
+        Decoder { serde_only: true, ..Decoder::default() }
+    }
+
     /// Calls `sink` with each element of the array and its index.
     ///
     /// On an error the elements that were handed out before it must be forgotten by the caller.
     pub fn decode(
-        self,
+        &mut self,
         value: &[u8],
         place: Place,
         mut sink: impl FnMut(u32, Element<'_>),
@@ -72,7 +79,7 @@ impl Decoder {
         if self.serde_only {
             return fallback::decode(value, place, 0, &mut sink);
         }
-        match scan::decode(value, place, &mut sink) {
+        match scan::decode(value, place, &mut self.memo, &mut sink) {
             Ok(()) => Ok(()),
             // What the scanner has handed out is not handed out again.
             Err(given) => fallback::decode(value, place, given, &mut sink),
@@ -114,26 +121,47 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The field of a name, if it is one of ours.
+    /// The number of the field of a name, if it is one of ours.
     #[inline]
-    fn named(&mut self, name: &[u8]) -> Option<&mut Value<'a>> {
+    fn number(name: &[u8]) -> Option<usize> {
         Some(match name {
-            b"slot" => &mut self.slot,
-            b"chain_id" => &mut self.chain_id,
-            b"chain_id_int" => &mut self.chain_id_int,
-            b"pair_addr" => &mut self.pair,
-            b"pair_info" => &mut self.pair_info,
-            b"type" => &mut self.kind,
-            b"token_amount" => &mut self.token_amount,
-            b"total_usd" => &mut self.total_usd,
-            b"token_price_usd" => &mut self.price,
-            b"block_num" => &mut self.block_num,
-            b"block_time" => &mut self.block_time,
-            b"transaction_index" => &mut self.transaction_index,
-            b"log_index" => &mut self.log_index,
-            b"clamp" => &mut self.clamp,
+            b"slot" => 0,
+            b"chain_id" => 1,
+            b"chain_id_int" => 2,
+            b"pair_addr" => 3,
+            b"pair_info" => 4,
+            b"type" => 5,
+            b"token_amount" => 6,
+            b"total_usd" => 7,
+            b"token_price_usd" => 8,
+            b"block_num" => 9,
+            b"block_time" => 10,
+            b"transaction_index" => 11,
+            b"log_index" => 12,
+            b"clamp" => 13,
             _ => return None,
         })
+    }
+
+    /// The field of a number that [`Fields::number`] gave.
+    #[inline]
+    fn numbered(&mut self, number: usize) -> &mut Value<'a> {
+        match number {
+            0 => &mut self.slot,
+            1 => &mut self.chain_id,
+            2 => &mut self.chain_id_int,
+            3 => &mut self.pair,
+            4 => &mut self.pair_info,
+            5 => &mut self.kind,
+            6 => &mut self.token_amount,
+            7 => &mut self.total_usd,
+            8 => &mut self.price,
+            9 => &mut self.block_num,
+            10 => &mut self.block_time,
+            11 => &mut self.transaction_index,
+            12 => &mut self.log_index,
+            _ => &mut self.clamp,
+        }
     }
 
     /// Says what the fields amount to.
@@ -216,7 +244,7 @@ fn name<'a>(field: &'static str, value: Value<'a>) -> Result<&'a str, Rejection>
         Value::Text(text) if text.len() > NAME_BYTES_MAX => Err(Rejection::BadPair),
         Value::Text(text) => match std::str::from_utf8(text) {
             // The replacement character is what the other decoder makes of bytes that are no text.
-            Ok(text) if !text.contains('\u{fffd}') => Ok(text),
+            Ok(text) if text.is_ascii() || !text.contains('\u{fffd}') => Ok(text),
             _ => Err(Rejection::BadPair),
         },
         _ => Err(Rejection::WrongType(field)),

@@ -3,6 +3,7 @@
 //! It accepts what JSON accepts and gives up, never guesses, where it cannot lend a value in place; `fallback` then decides.
 //! What it skips it still checks, byte for byte as `serde_json` does, so that a broken message is broken for both.
 
+use super::memo::Memo;
 use super::{Element, Fields, Value};
 use crate::Place;
 use crate::decimal::Decimal;
@@ -14,13 +15,18 @@ const DEPTH_MAX: u32 = 32;
 struct GiveUp;
 
 /// Decodes a whole message. `Err(n)`: it gave up after `n` elements were handed out.
-pub(super) fn decode(value: &[u8], place: Place, sink: &mut impl FnMut(u32, Element<'_>)) -> Result<(), u32> {
+pub(super) fn decode(
+    value: &[u8],
+    place: Place,
+    memo: &mut Memo,
+    sink: &mut impl FnMut(u32, Element<'_>),
+) -> Result<(), u32> {
     let mut scanner = Scanner { bytes: value, at: 0 };
     let mut index = 0u32;
     let whole = scanner.array(|scanner| {
         match scanner.peek() {
             Some(b'{') => {
-                let fields = scanner.trade()?;
+                let fields = scanner.trade(memo)?;
                 fields.judge(place, index, |element| sink(index, element));
             }
             _ => {
@@ -126,21 +132,54 @@ impl<'a> Scanner<'a> {
 
     /// The fields of one trade.
     #[inline]
-    fn trade(&mut self) -> Result<Fields<'a>, GiveUp> {
+    fn trade(&mut self, memo: &mut Memo) -> Result<Fields<'a>, GiveUp> {
         let mut fields = Fields::default();
-        self.object(|scanner, key| match fields.named(key) {
-            Some(field) => {
-                *field = scanner.value()?;
-                Ok(())
+        self.expect(b'{')?;
+        self.space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(fields);
+        }
+        for place in 0.. {
+            self.space();
+            match self.head(place, memo)? {
+                Some(number) => *fields.numbered(number) = self.value(memo)?,
+                None => self.skip(DEPTH_MAX)?,
             }
-            None => scanner.skip(DEPTH_MAX),
-        })?;
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    break;
+                }
+                _ => return Err(GiveUp),
+            }
+        }
         Ok(fields)
+    }
+
+    /// The name of a trade's member and all up to its value: the number of the field, if it is one of ours.
+    #[inline]
+    fn head(&mut self, place: usize, memo: &mut Memo) -> Result<Option<usize>, GiveUp> {
+        if let Some((field, len)) = memo.head(place, &self.bytes[self.at..]) {
+            self.at += len;
+            self.space();
+            return Ok(field);
+        }
+        let start = self.at;
+        let name = self.plain_string()?;
+        self.space();
+        self.expect(b':')?;
+        let field = Fields::number(name);
+        memo.note_head(place, &self.bytes[start..self.at], field);
+        self.space();
+        Ok(field)
     }
 
     /// A value that we read.
     #[inline]
-    fn value(&mut self) -> Result<Value<'a>, GiveUp> {
+    fn value(&mut self, memo: &mut Memo) -> Result<Value<'a>, GiveUp> {
         match self.peek() {
             Some(b'"') => self.plain_string().map(Value::Text),
             Some(b'-' | b'0'..=b'9') => {
@@ -151,6 +190,16 @@ impl<'a> Scanner<'a> {
             Some(b't') => self.literal(b"true").map(|()| Value::Bool(true)),
             Some(b'f') => self.literal(b"false").map(|()| Value::Bool(false)),
             Some(b'n') => self.literal(b"null").map(|()| Value::Zero),
+            Some(b'{') => {
+                let start = self.at;
+                if let Some(len) = memo.object(&self.bytes[start..]) {
+                    self.at += len;
+                } else {
+                    self.skip(DEPTH_MAX)?;
+                    memo.note_object(&self.bytes[start..self.at]);
+                }
+                Ok(Value::Other(&self.bytes[start..self.at]))
+            }
             _ => {
                 let start = self.at;
                 self.skip(DEPTH_MAX)?;
