@@ -1,10 +1,11 @@
 //! One transaction: positions checked and moved, deltas merged into candles.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use market_data::{Candle, Delta, Interval, Pair, PairKey};
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::row::{self, Texts};
 use super::{StoreError, failure};
@@ -19,7 +20,7 @@ pub(super) struct Flusher {
     /// Numbers of series that are certainly in the file. They are never changed there.
     series: HashMap<(String, PairKey), i64>,
     /// The latest candles as the last flush left them, for as long as nobody else has written the file.
-    remembered: HashMap<(Interval, i64, i64), Candle>,
+    remembered: HashMap<(Interval, i64, i64), Candle, foldhash::fast::RandomState>,
     /// SQLite's counter of other connections' commits when `remembered` was filled.
     data_version: i64,
     texts: Texts,
@@ -64,10 +65,12 @@ impl Flusher {
         let key = |d: &Delta| (d.interval, d.time, numbers[d.pair as usize]);
         order.sort_unstable_by_key(|at| key(&deltas[*at as usize]));
         let mut candles = vec![Candle::EMPTY; deltas.len()];
+        let mut rows = Rows::prepare(&transaction, file, flush.now, &mut self.texts).map_err(fail)?;
         for at in order {
             let delta = &deltas[at as usize];
-            candles[at as usize] = self.merge(&transaction, file, flush.now, key(delta), &delta.candle)?;
+            candles[at as usize] = merge(&mut self.remembered, &mut rows, key(delta), &delta.candle)?;
         }
+        drop(rows);
         note_days(&transaction, flush, &numbers, &candles).map_err(fail)?;
         transaction.commit().map_err(fail)?;
         Ok(Flushed { candles })
@@ -90,68 +93,120 @@ impl Flusher {
         }
         Ok(numbers)
     }
+}
 
-    /// Merges a part into its candle and writes the whole.
-    fn merge(
-        &mut self,
-        transaction: &Transaction<'_>,
-        file: &Path,
-        now: i64,
-        key: (Interval, i64, i64),
-        part: &Candle,
-    ) -> Result<Candle, StoreError> {
-        let mut candle = *part;
-        // A new candle is the usual case when history is read, a remembered one when trades are live: one statement each.
-        if let Some(remembered) = self.remembered.get(&key) {
-            candle.merge(remembered);
-            self.write(transaction, file, now, key, &candle, UPDATE)?;
-        } else if self.write(transaction, file, now, key, &candle, INSERT)? == 0 {
-            let stored = stored(transaction, file, key)?;
-            candle.merge(&stored);
-            self.write(transaction, file, now, key, &candle, UPDATE)?;
+/// Merges a part into its candle and writes the whole.
+fn merge(
+    remembered: &mut HashMap<(Interval, i64, i64), Candle, foldhash::fast::RandomState>,
+    rows: &mut Rows<'_>,
+    key: (Interval, i64, i64),
+    part: &Candle,
+) -> Result<Candle, StoreError> {
+    // A new candle is the usual case when history is read, a remembered one when trades are live: one statement each.
+    match remembered.entry(key) {
+        Entry::Occupied(mut known) => {
+            known.get_mut().merge(part);
+            let candle = *known.get();
+            rows.update(key, &candle)?;
+            Ok(candle)
         }
-        self.remembered.insert(key, candle);
-        Ok(candle)
+        Entry::Vacant(unknown) => {
+            let mut candle = *part;
+            if !rows.insert(key, &candle)? {
+                candle.merge(&rows.stored(key)?);
+                rows.update(key, &candle)?;
+            }
+            Ok(*unknown.insert(candle))
+        }
+    }
+}
+
+/// The rows of candles within one transaction: statements prepared once, texts kept from one row to the next.
+struct Rows<'a> {
+    insert: CachedStatement<'a>,
+    update: CachedStatement<'a>,
+    select: CachedStatement<'a>,
+    texts: &'a mut Texts,
+    file: &'a Path,
+    now: i64,
+}
+
+impl<'a> Rows<'a> {
+    fn prepare(
+        transaction: &'a Transaction<'_>,
+        file: &'a Path,
+        now: i64,
+        texts: &'a mut Texts,
+    ) -> rusqlite::Result<Rows<'a>> {
+        let select = format!(
+            "SELECT {} FROM candles WHERE interval = ?1 AND candle_time = ?2 AND series = ?3",
+            row::COLUMNS
+        );
+        Ok(Rows {
+            insert: transaction.prepare_cached(INSERT)?,
+            update: transaction.prepare_cached(UPDATE)?,
+            select: transaction.prepare_cached(&select)?,
+            texts,
+            file,
+            now,
+        })
     }
 
-    /// Writes a candle with one of the two statements; returns how many rows changed.
-    fn write(
-        &mut self,
-        transaction: &Transaction<'_>,
-        file: &Path,
-        now: i64,
-        (interval, time, series): (Interval, i64, i64),
-        candle: &Candle,
-        statement: &str,
-    ) -> Result<usize, StoreError> {
-        // An empty part is no trade and no row.
-        let Some(prices) = self.texts.fill(candle) else { return Ok(1) };
-        let [o, h, l, c, v, t] = &self.texts.numbers;
-        let [open_order, close_order] = &self.texts.orders;
-        let fail = |error| failure(file, error);
-        let mut statement = transaction.prepare_cached(statement).map_err(fail)?;
-        let changed = statement.execute(params![
-            interval.seconds(),
-            time,
-            series,
-            o,
-            h,
-            l,
-            c,
-            v,
-            t,
-            candle.count.cast_signed(),
-            candle.buy_count.cast_signed(),
-            candle.sell_count.cast_signed(),
-            open_order,
-            close_order,
-            prices.open_order.block_time,
-            prices.close_order.block_time,
-            prices.clamped_only,
-            now,
-        ]);
-        changed.map_err(fail)
+    /// Writes a candle that is not there yet; `false` if it is.
+    fn insert(&mut self, key: (Interval, i64, i64), candle: &Candle) -> Result<bool, StoreError> {
+        let written = write(&mut self.insert, self.texts, self.now, key, candle);
+        Ok(written.map_err(|error| failure(self.file, error))? > 0)
     }
+
+    /// Writes a candle over the one that is there.
+    fn update(&mut self, key: (Interval, i64, i64), candle: &Candle) -> Result<(), StoreError> {
+        let written = write(&mut self.update, self.texts, self.now, key, candle);
+        written.map(drop).map_err(|error| failure(self.file, error))
+    }
+
+    /// Reads a candle that is certainly there.
+    fn stored(&mut self, (interval, time, series): (Interval, i64, i64)) -> Result<Candle, StoreError> {
+        let fail = |error| failure(self.file, error);
+        let mut rows = self.select.query((interval.seconds(), time, series)).map_err(fail)?;
+        match rows.next().map_err(fail)? {
+            Some(row) => row::read(row, 0, self.file),
+            None => Err(fail(rusqlite::Error::QueryReturnedNoRows)),
+        }
+    }
+}
+
+/// Writes a candle with one of the two statements; returns how many rows changed.
+fn write(
+    statement: &mut CachedStatement<'_>,
+    texts: &mut Texts,
+    now: i64,
+    (interval, time, series): (Interval, i64, i64),
+    candle: &Candle,
+) -> rusqlite::Result<usize> {
+    // An empty part is no trade and no row.
+    let Some(prices) = texts.fill(candle) else { return Ok(1) };
+    let [o, h, l, c, v, t] = &texts.numbers;
+    let [open_order, close_order] = &texts.orders;
+    statement.execute(params![
+        interval.seconds(),
+        time,
+        series,
+        o,
+        h,
+        l,
+        c,
+        v,
+        t,
+        candle.count.cast_signed(),
+        candle.buy_count.cast_signed(),
+        candle.sell_count.cast_signed(),
+        open_order,
+        close_order,
+        prices.open_order.block_time,
+        prices.close_order.block_time,
+        prices.clamped_only,
+        now,
+    ])
 }
 
 const INSERT: &str = "INSERT INTO candles VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
@@ -160,26 +215,6 @@ const INSERT: &str = "INSERT INTO candles VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
 const UPDATE: &str = "UPDATE candles SET o = ?4, h = ?5, l = ?6, c = ?7, v = ?8, t = ?9, count = ?10, buy_count = ?11,
     sell_count = ?12, open_order = ?13, close_order = ?14, open_at = ?15, close_at = ?16, clamped_only = ?17, updated_at = ?18
     WHERE interval = ?1 AND candle_time = ?2 AND series = ?3";
-
-/// Reads a candle that is certainly there.
-fn stored(
-    transaction: &Transaction<'_>,
-    file: &Path,
-    (interval, time, series): (Interval, i64, i64),
-) -> Result<Candle, StoreError> {
-    let fail = |error| failure(file, error);
-    let mut statement = transaction
-        .prepare_cached(&format!(
-            "SELECT {} FROM candles WHERE interval = ?1 AND candle_time = ?2 AND series = ?3",
-            row::COLUMNS
-        ))
-        .map_err(fail)?;
-    let mut rows = statement.query((interval.seconds(), time, series)).map_err(fail)?;
-    match rows.next().map_err(fail)? {
-        Some(row) => row::read(row, 0, file),
-        None => Err(fail(rusqlite::Error::QueryReturnedNoRows)),
-    }
-}
 
 /// Checks epochs and positions, then moves the positions: all of them or, by the error, none.
 fn advance(transaction: &Transaction<'_>, file: &Path, flush: &Flush<'_>) -> Result<(), FlushError> {
