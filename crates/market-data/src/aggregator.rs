@@ -65,10 +65,19 @@ impl Aggregator {
     ///
     /// A message that is no JSON array changes nothing and is returned as an error: it belongs in the dead-letter topic.
     pub fn add_message(&mut self, place: Place, value: &[u8]) -> Result<Counts, Undecodable> {
+        let counts = self.read_message(place, value)?;
+        self.add_read();
+        Ok(counts)
+    }
+
+    /// The first half of [`Aggregator::add_message`]: reads the trades of a message, which wait for [`Aggregator::add_read`].
+    ///
+    /// Two halves for those who measure each; in between nothing has changed yet.
+    pub fn read_message(&mut self, place: Place, value: &[u8]) -> Result<Counts, Undecodable> {
         let Aggregator { decoder, pairs, pending, .. } = self;
         pending.clear();
         let mut counts = Counts::default();
-        decoder.decode(value, place, |index, element| {
+        let decoded = decoder.decode(value, place, |index, element| {
             counts.elements += 1;
             match element {
                 Element::Trade { chain_id, pair, trade, pair_info } => {
@@ -81,8 +90,17 @@ impl Aggregator {
                     counts.first_rejection.get_or_insert((index, why));
                 }
             }
-        })?;
-        counts.trades = self.pending.len() as u64;
+        });
+        if let Err(why) = decoded {
+            pending.clear();
+            return Err(why);
+        }
+        counts.trades = pending.len() as u64;
+        Ok(counts)
+    }
+
+    /// The second half: adds the trades that were read last to their candles.
+    pub fn add_read(&mut self) {
         self.current_of.resize(self.pairs.len(), NONE);
         for (pair, trade) in &self.pending {
             let time = Interval::M1.start_of(trade.order.block_time);
@@ -101,7 +119,7 @@ impl Aggregator {
                 (current.time, current.candle) = (time, Candle::of(trade));
             }
         }
-        Ok(counts)
+        self.pending.clear();
     }
 
     /// Parts of candles that wait for a flush: what the limit on unflushed work is measured in.
