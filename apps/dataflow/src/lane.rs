@@ -9,6 +9,7 @@ use market_data::{Aggregator, Deltas, Place};
 
 use crate::counters::{Counters, partly_rejected};
 use crate::hub::Hub;
+use crate::stages::{LaneWatch, ThreadClock};
 
 /// Parts that are handed to the hub at once; with more in hand (a backlog is read) the hub hears every [`HUB_PAUSE`].
 const HUB_PARTS: usize = 256;
@@ -26,6 +27,7 @@ pub(crate) struct Lane {
     /// Counts the flushes of the member: all lanes are asked for each.
     flush: u64,
     counters: Counters,
+    watch: Option<LaneWatch>,
 }
 
 /// What a lane hands over at a flush.
@@ -39,7 +41,7 @@ pub(crate) struct LaneDeltas {
 }
 
 impl Lane {
-    pub(crate) fn new(member: u32, hub: Hub, counters: Counters) -> Lane {
+    pub(crate) fn new(member: u32, hub: Hub, counters: Counters, watch: Option<LaneWatch>) -> Lane {
         Lane {
             aggregator: Aggregator::new(),
             shown: Vec::new(),
@@ -48,6 +50,7 @@ impl Lane {
             member,
             flush: 0,
             counters,
+            watch,
         }
     }
 }
@@ -62,8 +65,17 @@ impl Worker for Lane {
             return Ok(());
         };
         let place = Place { partition: batch.partition(), offset: record.offset };
-        let why = match self.aggregator.add_message(place, value) {
+        let begun = self.watch.as_mut().and_then(LaneWatch::message);
+        let why = match self.aggregator.read_message(place, value) {
             Ok(counts) => {
+                let decoded = begun.map(|_| Instant::now());
+                self.aggregator.add_read();
+                if let Some(watch) = &mut self.watch {
+                    watch.trades(counts.trades);
+                    if let (Some(begun), Some(decoded)) = (begun, decoded) {
+                        watch.sampled(begun, decoded);
+                    }
+                }
                 self.counters.message(value.len(), &counts);
                 match counts.first_rejection {
                     // The good trades of the message are in the candles; the bad ones are not lost, they are in the
@@ -82,6 +94,9 @@ impl Worker for Lane {
     }
 
     fn batch_done(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.batch_done();
+        }
         if !self.hub.is_listening() || self.aggregator.waiting() == 0 {
             return;
         }
@@ -95,8 +110,12 @@ impl Worker for Lane {
     }
 
     fn take(&mut self) -> LaneDeltas {
+        let since = self.watch.as_ref().map(|_| ThreadClock::now());
         let mut deltas = std::mem::take(&mut self.shown);
         deltas.push(self.aggregator.take_deltas());
+        if let (Some(watch), Some(since)) = (&self.watch, since) {
+            watch.taken(since);
+        }
         let flush = self.flush;
         self.flush += 1;
         LaneDeltas {

@@ -6,6 +6,7 @@
 //!
 //! - [`service`]: starts all of it from the service's file;
 //! - [`hub`]: merges what the lanes have in hand into live candles, before any flush, and pushes them;
+//! - [`stages`]: where the processor time goes, when somebody measures;
 //! - [`api`]: `/api/pairs`, `/api/candles`, `/api/input` and `/ws` (`docs/http.md`).
 //!
 //! Bad input never stops it: what is no trade is counted ([`kohort_service::metrics`]), and a record that holds something that could
@@ -17,5 +18,6 @@ pub mod hub;
 mod lane;
 pub mod service;
 mod sink;
+pub mod stages;
 
 pub use service::{Dataflow, Settings, start};

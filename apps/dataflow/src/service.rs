@@ -17,6 +17,7 @@ use crate::counters::Counters;
 use crate::hub::Hub;
 use crate::lane::Lane;
 use crate::sink::{SharedStore, StoreSink};
+use crate::stages::{LaneWatch, Stages};
 
 /// Where the broker is when the file names none.
 pub const DEFAULT_BROKER: &str = "127.0.0.1:9092";
@@ -36,13 +37,22 @@ pub struct Settings {
     pub brokers: Option<Vec<String>>,
     /// Where the service counts.
     pub registry: Registry,
+    /// Who watches where the processor time goes; usually nobody.
+    pub stages: Option<Arc<Stages>>,
 }
 
 impl Settings {
     /// The service as its file says.
     pub fn new(file: ServiceFile, data: impl Into<PathBuf>) -> Settings {
         let default_brokers = vec![DEFAULT_BROKER.to_owned()];
-        Settings { file, data: data.into(), default_brokers, brokers: None, registry: Registry::default() }
+        Settings {
+            file,
+            data: data.into(),
+            default_brokers,
+            brokers: None,
+            registry: Registry::default(),
+            stages: None,
+        }
     }
 
     /// The file that the embedded store is kept in.
@@ -129,10 +139,14 @@ fn start_group(
             .security(Security::Sasl(Sasl::Plain { username: username.clone(), password: password.clone() }));
     }
     let client = Client::new(config).context("make a client")?;
-    let worker =
-        |member: usize, _lane: usize| Lane::new(number(first_member, member), hub.clone(), counters.clone());
-    let sink =
-        |_member: usize| StoreSink::new(Arc::clone(store), hub.clone(), kq.group.clone(), counters.clone());
+    let worker = |member: usize, _lane: usize| {
+        let watch = settings.stages.clone().map(LaneWatch::new);
+        Lane::new(number(first_member, member), hub.clone(), counters.clone(), watch)
+    };
+    let sink = |_member: usize| {
+        let stages = settings.stages.clone();
+        StoreSink::new(Arc::clone(store), hub.clone(), kq.group.clone(), counters.clone(), stages)
+    };
     Group::start(&client, group_config(kq), worker, sink).context("start its members")
 }
 

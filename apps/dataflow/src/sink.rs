@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::counters::Counters;
 use crate::hub::Hub;
 use crate::lane::LaneDeltas;
+use crate::stages::{Stages, ThreadClock};
 
 /// The store that all members of the process write, one at a time.
 pub(crate) type SharedStore = Arc<Mutex<Box<dyn CandleStore>>>;
@@ -23,6 +24,7 @@ pub(crate) struct StoreSink {
     hub: Hub,
     group: String,
     counters: Counters,
+    stages: Option<Arc<Stages>>,
 }
 
 /// Why the store was not reached.
@@ -37,8 +39,14 @@ pub(crate) enum SinkError {
 }
 
 impl StoreSink {
-    pub(crate) fn new(store: SharedStore, hub: Hub, group: String, counters: Counters) -> StoreSink {
-        StoreSink { store, hub, group, counters }
+    pub(crate) fn new(
+        store: SharedStore,
+        hub: Hub,
+        group: String,
+        counters: Counters,
+        stages: Option<Arc<Stages>>,
+    ) -> StoreSink {
+        StoreSink { store, hub, group, counters, stages }
     }
 }
 
@@ -75,8 +83,8 @@ impl Sink for StoreSink {
 
     async fn flush(&mut self, batch: Arc<FlushBatch<LaneDeltas>>) -> Result<Flushed, SinkError> {
         let (store, hub) = (Arc::clone(&self.store), self.hub.clone());
-        let (group, counters) = (self.group.clone(), self.counters.clone());
-        blocking(move || flush(&store, &hub, &group, &counters, &batch)).await
+        let (group, counters, stages) = (self.group.clone(), self.counters.clone(), self.stages.clone());
+        blocking(move || flush(&store, &hub, &group, &counters, stages.as_deref(), &batch)).await
     }
 }
 
@@ -85,6 +93,7 @@ fn flush(
     hub: &Hub,
     group: &str,
     counters: &Counters,
+    stages: Option<&Stages>,
     batch: &FlushBatch<LaneDeltas>,
 ) -> Result<Flushed, StoreError> {
     let advance = |progress: &kohort_runtime::Progress| Advance {
@@ -93,18 +102,27 @@ fn flush(
         from: progress.from,
         to: progress.to,
     };
+    let clock = || stages.map(|stages| (stages, ThreadClock::now()));
+    let merging = clock();
     let advances: Vec<Advance> = batch.progress.iter().map(advance).collect();
     let parts = batch.deltas.iter().flat_map(|lane| lane.deltas.iter().cloned());
     let mut deltas = Deltas::merge(parts.collect());
     deltas.roll_up();
+    if let Some((stages, since)) = merging {
+        stages.merged(since);
+    }
     let since = Instant::now();
     let now =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed());
     // Held until the hub knows, so that it hears of commits in their order.
     let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+    let storing = clock();
     match store.flush(&Flush { group, advances: &advances, deltas: &deltas, now }) {
         Ok(flushed) => {
             counters.flushed(since, flushed.candles.len());
+            if let Some((stages, since)) = storing {
+                stages.flushed(since, flushed.candles.len(), records(&batch.progress));
+            }
             let newest = deltas
                 .candles
                 .iter()
@@ -127,4 +145,9 @@ fn flush(
         }
         Err(FlushError::Store(error)) => Err(error),
     }
+}
+
+/// Records by which the partitions move. One that nobody has stored anything of is taken to begin at 0.
+fn records(progress: &[kohort_runtime::Progress]) -> u64 {
+    progress.iter().map(|step| (step.to - step.from.unwrap_or(0)).unsigned_abs()).sum()
 }

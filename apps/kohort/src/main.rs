@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use kohort_client::AdminError;
 use kohort_service::Complaint;
 
+mod bench;
 mod broker;
 mod brokers;
 mod check;
@@ -64,6 +65,7 @@ Examples:
   kohort sim --seeds 1000                  the group core under seeded faults
   kohort topics list                       what a broker holds
   kohort groups describe G                 who owns which partition, the lag
+  kohort bench pipeline                    trades/s, and where the time goes
 ";
 
 #[derive(Debug, Subcommand)]
@@ -81,6 +83,7 @@ enum Command {
     Consume(consume::Args),
     #[command(name = "kafka-consumer-groups")]
     KafkaConsumerGroups(kafka_consumer_groups::Args),
+    Bench(bench::Args),
 }
 
 impl Command {
@@ -90,7 +93,7 @@ impl Command {
             Command::Up(_) | Command::Broker(_) | Command::Dataflow(_) => "info",
             Command::Replay(_) | Command::Verify(_) | Command::Check(_) | Command::Sim(_) => "info",
             Command::Topics(_) | Command::Groups(_) | Command::KafkaConsumerGroups(_) => "warn",
-            Command::Produce(_) | Command::Consume(_) => "warn",
+            Command::Produce(_) | Command::Consume(_) | Command::Bench(_) => "warn",
         }
     }
 }
@@ -136,6 +139,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Produce(args) => produce::run(args).await,
         Command::Consume(args) => consume::run(args).await,
         Command::KafkaConsumerGroups(args) => kafka_consumer_groups::run(args).await,
+        Command::Bench(args) => bench::run(args).await,
         Command::Sim(_) => unreachable!("runs before there is a runtime"),
     }
 }

@@ -1,0 +1,116 @@
+//! `kohort bench` as scripts see it: what it measures, and the shape of the answer.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+fn bench(args: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kohort"))
+        .args(["--log", "warn", "bench"])
+        .args(args)
+        .current_dir(folder)
+        .output()
+        .expect("run kohort")
+}
+
+fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+fn stdout(output: &Output) -> &str {
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    std::str::from_utf8(&output.stdout).expect("text")
+}
+
+#[test]
+fn the_pipeline_counts_every_trade_and_says_where_the_time_went() {
+    let output = bench(&["pipeline", "--count", "8000", "--partitions", "2", "--json"], repository());
+    let lines: Vec<&str> = stdout(&output).lines().collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let measured: Value = serde_json::from_str(lines[0]).expect("JSON");
+    // The set has 6,354 trades: so many mean that it was repeated.
+    assert!((8000..8100).contains(&measured["trades"].as_u64().expect("a count")), "{measured}");
+    assert_eq!(measured["count_off_by"], 0, "{measured}");
+    assert_eq!(measured["partitions"], 2);
+    let stages = &measured["cpu_s_per_million"];
+    let own: f64 = ["client", "decode", "aggregate", "store"]
+        .map(|stage| stages[stage].as_f64().unwrap_or_else(|| panic!("no `{stage}` in {measured}")))
+        .iter()
+        .sum();
+    let whole = measured["processes"]["service"]["cpu_s_per_million"].as_f64().expect("a figure");
+    assert!((own - whole).abs() <= 0.01 * whole.max(1.0), "the stages make the process: {measured}");
+    assert!(stages["decode"].as_f64() > Some(0.0) && stages["store"].as_f64() > Some(0.0), "{measured}");
+    if cfg!(target_os = "linux") {
+        assert!(measured["processes"]["broker"]["peak_rss_mib"].as_u64() > Some(0), "{measured}");
+        assert!(stages["broker"].is_number(), "{measured}");
+    }
+}
+
+#[test]
+fn the_pipeline_of_a_file_for_people() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("t.jsonl");
+    let trade = |time: u32| {
+        format!("{{\"chain_id\":\"1\",\"pair_addr\":\"a\",\"token_price_usd\":2,\"block_time\":{time}}}\n")
+    };
+    std::fs::write(&file, [60, 61, 119].map(trade).concat()).expect("write");
+    let store = format!("sqlite:{}", folder.path().join("kept/candles.db").display());
+    let file = file.to_str().expect("a path");
+    let output = bench(&["pipeline", "--trades", file, "--count", "9", "--store", &store], folder.path());
+    let text = stdout(&output);
+    assert!(text.starts_with("9 trades in 9 messages"), "{text}");
+    // Three rounds: three minutes, and one each of the longer intervals.
+    assert!(text.contains("9 candles stored in 1 flushes, 9 writes; the days count 0 trades off"), "{text}");
+    for row in
+        ["broker   broker", "service  client", "service  decode", "service  aggregate", "service  store"]
+    {
+        assert!(text.contains(row), "{row} in {text}");
+    }
+    assert!(folder.path().join("kept/candles.db").exists());
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_with_the_mend() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let refused = |args: &[&str]| {
+        let output = bench(args, folder.path());
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty());
+        String::from_utf8(output.stderr).expect("text")
+    };
+    assert!(refused(&["pipeline"]).contains("hint: name one: `--trades FILE`"));
+    assert!(refused(&["pipeline", "--trades", "none.jsonl"]).contains("at: none.jsonl"));
+    let file = folder.path().join("t.jsonl");
+    std::fs::write(&file, "\n").expect("write");
+    let file = file.to_str().expect("a path");
+    assert!(refused(&["pipeline", "--trades", file]).contains("holds no trades"));
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_behind() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kohort"))
+        .args(["--log", "warn", "bench", "pipeline", "--count", "100000000"])
+        .current_dir(repository())
+        .env("TMPDIR", temp.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start kohort");
+    let began = Instant::now();
+    let broker =
+        || std::fs::read_dir(temp.path()).expect("read").flatten().any(|e| e.path().join("broker").exists());
+    while !broker() {
+        assert!(began.elapsed() < Duration::from_secs(60), "no broker was started");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("run kill").success());
+    let asked = Instant::now();
+    let status = child.wait().expect("wait");
+    assert!(!status.success(), "it measured nothing");
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert_eq!(std::fs::read_dir(temp.path()).expect("read").count(), 0, "its folder is gone");
+}
