@@ -45,7 +45,7 @@ async fn a_service_that_dies_again_and_again_loses_and_doubles_nothing() {
         // At another moment each time.
         let some = world.stored() + (sent - world.stored()) * (round as i64 % 4) / 4;
         while world.stored() < some {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         process.shutdown_background();
         drop(service);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use dataflow::{Dataflow, Settings};
@@ -21,6 +22,8 @@ pub(crate) struct World {
     pub(crate) folder: TempDir,
     pub(crate) broker: Broker,
     pub(crate) client: Client,
+    /// Opened once: the last connection that closes a store writes its log back and syncs it, and a test asks a thousand times.
+    watch: Mutex<Option<SqliteStore>>,
 }
 
 impl World {
@@ -36,7 +39,7 @@ impl World {
         let topic = NewTopic::new(TOPIC, partitions).config("max.message.bytes", "10485760");
         let made = client.admin().create_topics(&[topic]).await.unwrap();
         assert!(made[0].1.is_ok(), "{made:?}");
-        World { folder, broker, client }
+        World { folder, broker, client, watch: Mutex::default() }
     }
 
     pub(crate) async fn produce<'a>(&self, messages: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> i64 {
@@ -71,7 +74,9 @@ impl World {
 
     /// Records below the store's positions.
     pub(crate) fn stored(&self) -> i64 {
-        self.store().positions(GROUP).unwrap().iter().filter_map(|c| c.position).sum()
+        let mut watch = self.watch.lock().unwrap();
+        let store = watch.get_or_insert_with(|| self.store());
+        store.positions(GROUP).unwrap().iter().filter_map(|c| c.position).sum()
     }
 
     /// Waits until the store has so many records.
