@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) parts: Parts,
     pub(crate) lanes: HashMap<i32, [Lane; 2]>,
     pub(crate) events: VecDeque<ConsumerEvent>,
+    /// Nobody takes events any more: the consumer was dropped.
+    pub(crate) abandoned: bool,
     pub(crate) fatal: Option<FatalError>,
     pub(crate) mode: Mode,
     /// Member id and generation.
@@ -87,7 +89,7 @@ impl Core {
 
     /// Queues an event for `next`.
     pub(crate) fn tell(&self, event: ConsumerEvent) {
-        self.lock().events.push_back(event);
+        self.lock().tell(event);
         self.news.notify_one();
     }
 
@@ -124,13 +126,21 @@ impl Core {
 }
 
 impl State {
+    /// Queues an event for `next`. If nobody will call it again, the event ends here: what it asks for is granted, and nothing
+    /// waits for an answer that cannot come.
+    pub(crate) fn tell(&mut self, event: ConsumerEvent) {
+        if !self.abandoned {
+            self.events.push_back(event);
+        }
+    }
+
     /// Stops a partition, and says why.
     pub(crate) fn halt(&mut self, id: usize, error: HaltError) {
         self.parts.restart(id, super::partitions::Phase::Halted);
         if let Some(part) = self.parts.get(id) {
             let partition = part.name();
             tracing::warn!(topic = %part.topic, partition = part.partition, %error, "partition is not read on");
-            self.events.push_back(ConsumerEvent::Halted { partition, error });
+            self.tell(ConsumerEvent::Halted { partition, error });
         }
     }
 

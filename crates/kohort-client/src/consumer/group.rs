@@ -395,7 +395,7 @@ impl Host {
                 }
             }
             let ack = RevokeAck { done: Some(done) };
-            state.events.push_back(ConsumerEvent::Revoking { partitions: partitions.clone(), ack });
+            state.tell(ConsumerEvent::Revoking { partitions: partitions.clone(), ack });
         }
         self.core.news.notify_one();
         let (core, itself, limit) =
@@ -424,7 +424,7 @@ impl Host {
             }
             let start = Start { positions: vec![], done: Some(done) };
             let all = all.into_iter().collect();
-            state.events.push_back(ConsumerEvent::Assigned { added: added.clone(), all, start });
+            state.tell(ConsumerEvent::Assigned { added: added.clone(), all, start });
         }
         self.core.news.notify_one();
         let (core, itself) = (self.core.clone(), self.itself.clone());

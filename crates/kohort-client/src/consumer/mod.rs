@@ -137,6 +137,12 @@ impl std::ops::Deref for Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         let core = &self.handle.core;
+        let unheard = {
+            let mut state = core.lock();
+            state.abandoned = true;
+            std::mem::take(&mut state.events)
+        };
+        drop(unheard);
         let (done, _) = oneshot::channel();
         if !core.command(Command::Close(done)) {
             core.shut();
