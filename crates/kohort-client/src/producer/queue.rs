@@ -171,9 +171,10 @@ impl Queue {
         self.open.as_ref().map(|open| open.created)
     }
 
-    /// When the oldest batch that is not in flight was opened.
+    /// When the oldest batch was opened.
     pub(crate) fn oldest(&self) -> Option<Instant> {
-        self.waiting.front().map(|batch| batch.created).or_else(|| self.open_since())
+        let closed = self.in_flight.iter().chain(self.waiting.front()).map(|batch| batch.created).min();
+        closed.or_else(|| self.open_since())
     }
 
     /// Whether closed batches wait.
@@ -282,10 +283,18 @@ impl Queue {
         self.in_flight.iter().chain(&self.waiting).all(|batch| batch.order >= order)
     }
 
-    /// Takes a waiting batch that is to be given up because of its age.
+    /// Takes a batch that is to be given up because of its age. One that is in flight may be written or not.
     pub(crate) fn expired(&mut self, before: Instant) -> Option<Batch> {
+        if let Some(index) = self.in_flight.iter().position(|batch| batch.created <= before) {
+            return Some(self.in_flight.remove(index));
+        }
         self.waiting.front().filter(|batch| batch.created <= before)?;
         self.waiting.pop_front()
+    }
+
+    /// Whether the outcome of this batch is awaited.
+    pub(crate) fn awaits(&self, order: u64) -> bool {
+        self.in_flight.iter().any(|batch| batch.order == order)
     }
 
     /// Takes everything, in order: the producer closes.
@@ -408,6 +417,29 @@ mod tests {
             });
         }
         assert_eq!((waits, queue.retry_at), (vec![1], Some(now + Duration::from_millis(100))));
+    }
+
+    #[test]
+    fn a_batch_that_is_too_old_is_given_up_in_flight_and_out_of_it() {
+        let mut queue = queue();
+        let early = Instant::now();
+        for order in 1..=2 {
+            close(&mut queue, order, 1);
+        }
+        assert!(queue.oldest().is_some_and(|oldest| oldest >= early));
+        send(&mut queue).unwrap();
+        assert!(queue.expired(early.checked_sub(Duration::from_secs(1)).unwrap()).is_none());
+        let late = Instant::now();
+        for order in 1..=2 {
+            assert_eq!(queue.awaits(order), order == 1);
+            let batch = queue.expired(late).unwrap();
+            assert_eq!(batch.order, order);
+            queue.given_up(&batch);
+            assert!(!queue.awaits(order), "a late answer changes nothing");
+        }
+        assert_eq!(queue.oldest(), None);
+        close(&mut queue, 3, 1);
+        assert_eq!(send(&mut queue), Some((3, 1, 0)));
     }
 
     #[test]

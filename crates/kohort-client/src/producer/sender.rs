@@ -139,7 +139,8 @@ impl Shared {
         Some(again)
     }
 
-    /// Gives up what is too old and not in flight.
+    /// Gives up what is too old. What is in flight is not waited for: a broker that does not answer must not hold its sender up for
+    /// longer than was said.
     fn expire(&self, state: &mut State, now: Instant, told: &mut Told) {
         let Some(before) = now.checked_sub(self.settings.delivery_timeout) else { return };
         let after = self.settings.delivery_timeout;
@@ -467,6 +468,10 @@ impl Shared {
     ) {
         let code = ErrorCode(answer.error_code);
         let queue = &mut state.topics[of.topic].queues[of.partition];
+        if !queue.awaits(of.order) {
+            // It was given up meanwhile.
+            return;
+        }
         let result = match code {
             ErrorCode::NONE => Ok(answer.base_offset),
             // Written before, when its answer was lost; the broker does not remember where.
@@ -629,7 +634,7 @@ impl State {
                 at = at.min(expires);
             }
         }
-        // A limit that has passed already waits for an answer, which wakes us anyway.
+        // What is due already has just been looked at: it waits for something that wakes us anyway.
         at.max(now + Duration::from_micros(100))
     }
 }

@@ -197,3 +197,32 @@ async fn a_handler_that_takes_longer_than_the_session_costs_no_membership() {
     assert_eq!(consumer.membership(), membership);
     consumer.close().await;
 }
+
+#[tokio::test]
+async fn a_consumer_that_is_dropped_leaves_its_group_at_once() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 2).await;
+    let group = unique("group");
+    let mut one = member(&client, &group);
+    one.subscribe([&*topic]).unwrap();
+    own(&mut one, 2).await;
+    let mut two = member(&client, &group);
+    two.subscribe([&*topic]).unwrap();
+    soon("the group is shared", async {
+        while one.assignment().len() != 1 || two.assignment().len() != 1 {
+            tokio::select! {
+                _ = one.next() => {}
+                _ = two.next() => {}
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+        }
+    })
+    .await;
+    drop(two);
+    let dropped = Instant::now();
+    own(&mut one, 2).await;
+    // Long before its session ends: it said goodbye.
+    assert!(dropped.elapsed() < SESSION / 2, "{:?}", dropped.elapsed());
+    one.close().await;
+}

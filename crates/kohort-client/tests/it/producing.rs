@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kohort_client::{Acks, Compression, OffsetReset, Outgoing, ProduceError, SendError};
 
+use crate::relay::{Fate, PRODUCE, Relays, Way, every};
 use crate::server::{PATIENCE, Server, produce_with, read, soon, tp, values};
 
 #[tokio::test]
@@ -182,4 +183,53 @@ async fn a_partition_that_is_not_there_is_refused() {
     let producer = client.producer().build();
     let refused = producer.send(Outgoing::to(&topic).partition(2).value(b"x")).await;
     assert!(matches!(refused, Err(SendError::NoPartition { partition: 2, .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_a_dropped_producer_had_taken_is_delivered() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 1).await;
+    let producer = client.producer().linger(Duration::from_secs(60)).build();
+    let ack = producer.send(Outgoing::to(&topic).value(b"last words")).await.unwrap();
+    drop(producer);
+    assert_eq!(soon("ack", ack).await.unwrap().offset, 0);
+}
+
+#[tokio::test]
+async fn a_producer_that_is_closed_while_no_broker_answers_says_what_was_not_delivered() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 1).await;
+    let relays = Relays::before(&server.bootstrap, 1).await;
+    let producer = relays.client().producer().build();
+    assert_eq!(produce_with(&producer, &topic, 0, &["a"]).await, [0]);
+    relays.rule(every(1, Way::Request(PRODUCE), Fate::Lost));
+    let mut acks = vec![];
+    for _ in 0..3 {
+        acks.push(producer.send(Outgoing::to(&topic).value(b"b")).await.unwrap());
+    }
+    let closed = soon("close", producer.close(Duration::from_millis(300))).await.unwrap_err();
+    assert_eq!(closed.records, 3);
+    for ack in acks {
+        let outcome = soon("an outcome", ack).await;
+        assert!(matches!(outcome, Err(ProduceError::Closed)), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_delivered_in_time_is_given_up_and_the_next_are_written() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 1).await;
+    let relays = Relays::before(&server.bootstrap, 1).await;
+    let producer = relays.client().producer().delivery_timeout(Duration::from_millis(500)).build();
+    assert_eq!(produce_with(&producer, &topic, 0, &["a"]).await, [0]);
+    relays.rule(every(1, Way::Request(PRODUCE), Fate::Lost));
+    let ack = producer.send(Outgoing::to(&topic).value(b"lost")).await.unwrap();
+    let outcome = soon("an outcome", ack).await;
+    assert!(matches!(outcome, Err(ProduceError::Timeout { .. })), "{outcome:?}");
+    relays.rule(|_| Fate::Pass);
+    // The sequence has a hole now: a new epoch begins behind it, and nothing is refused.
+    assert_eq!(produce_with(&producer, &topic, 0, &["b", "c"]).await, [1, 2]);
 }

@@ -221,7 +221,7 @@ async fn carry(client: impl AsyncRead + AsyncWrite, shared: Arc<Shared>, index: 
             let refused = refusal.is_some();
             let _ = asked.send((key, version, refusal));
             if !refused && !pass(&mut to_broker, &request, fate).await? {
-                return io::Result::Ok(());
+                return to_broker.shutdown().await;
             }
         }
     };
