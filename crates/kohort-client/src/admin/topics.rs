@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::net::metadata::{Metadata, Topic};
 use crate::net::wire::messages::create_partitions_request::CreatePartitionsTopic;
 use crate::net::wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -25,7 +27,8 @@ const UNKNOWN_TOPIC: i16 = 3;
 pub type TopicResults = Vec<(String, Result<(), AdminError>)>;
 
 impl Admin {
-    /// Creates topics, and waits until the brokers' metadata knows them. A topic that exists is refused with code 36.
+    /// Creates topics, and waits (for `default.api.timeout.ms` at most) until the brokers' metadata knows them and who leads
+    /// them. A topic that exists is refused with code 36.
     ///
     /// # Errors
     /// When no broker answers; what is refused is in the list.
@@ -58,8 +61,10 @@ impl Admin {
                 (name.to_owned(), verdict(|| format!("create topic `{name}`"), topic.error_code, message))
             })
             .collect();
+        // The controller has it; the brokers follow, a busy one seconds later.
+        let until = Instant::now() + self.client.config().api_timeout;
         for (name, _) in results.iter().filter(|(_, result)| result.is_ok()) {
-            self.describe_topic(name).await?;
+            self.topic_metadata(name, Some(until)).await?;
         }
         Ok(results)
     }
@@ -125,7 +130,7 @@ impl Admin {
     /// See [`AdminError`]; code 3 if there is no such topic.
     pub async fn describe_topic(&self, topic: &str) -> Result<TopicDescription, AdminError> {
         let what = || format!("describe topic `{topic}`");
-        let metadata = self.topic_metadata(topic).await?;
+        let metadata = self.topic_metadata(topic, None).await?;
         let Some((name, found)) = metadata.topics.get_key_value(topic) else {
             return Err(AdminError::Refused { what: what(), code: UNKNOWN_TOPIC, message: None });
         };
@@ -134,8 +139,8 @@ impl Admin {
     }
 
     /// A picture of the cluster with this topic in it. A topic that was just created may not be known to every broker at
-    /// once: an unknown one is asked for a few times.
-    async fn topic_metadata(&self, topic: &str) -> Result<Metadata, AdminError> {
+    /// once: an unknown one is asked for a few times, or `until` then.
+    async fn topic_metadata(&self, topic: &str, until: Option<Instant>) -> Result<Metadata, AdminError> {
         let request = |_: &_| {
             let topic = MetadataRequestTopic::default().with_name(Some(topic_name(topic)));
             MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(false)
@@ -145,7 +150,8 @@ impl Admin {
             let answer = self.ask("describe topic", &Whom::Any, request, |_| None).await?;
             let metadata = Metadata::default().after(&answer);
             tries += 1;
-            if !metadata.is_incomplete() || tries == 5 {
+            let enough = until.map_or(tries >= 5, |until| Instant::now() >= until);
+            if !metadata.is_incomplete() || enough {
                 return Ok(metadata);
             }
             tokio::time::sleep(self.client.config().backoff.after(tries, self.client.cluster.roll())).await;
@@ -156,7 +162,7 @@ impl Admin {
     pub(super) async fn leaders(&self, topics: &[&str]) -> Result<Vec<Metadata>, AdminError> {
         let mut all = vec![];
         for topic in topics {
-            all.push(self.topic_metadata(topic).await?);
+            all.push(self.topic_metadata(topic, None).await?);
         }
         Ok(all)
     }
