@@ -58,28 +58,39 @@ def test_clients_that_never_heard_of_parked_heartbeats_are_quick_and_lose_nothin
 
 
 def comes_and_goes(client, address, topic, group):
+    members = []
+    try:
+        go(client, address, topic, group, members)
+    finally:
+        for member in members:
+            member.process.kill()
+            member.process.wait()
+
+
+def go(client, address, topic, group, members):
+    def member():
+        members.append(Member(client, address, group, topic))
+        return members[-1]
+
     create(address, topic, len(PARTITIONS))
     produce(address, topic, [b"x"] * 100)
-    one = Member(client, address, group, topic)
+    one = member()
     until(lambda: settled(one) or one.process.poll() is not None, 60, f"the first partitions of {client} ({one.changes}, {one.complaints})")
     # A heartbeat is parked: for two sessions nothing happens.
     quiet, before = time.monotonic(), len(one.changes)
     until(lambda: time.monotonic() - quiet > 24 or len(one.changes) > before or one.lost(), 40, "the end of two sessions")
     assert len(one.changes) == before and not one.lost(), (client, one.changes, one.complaints)
-    two = Member(client, address, group, topic)
+    two = member()
     until(lambda: two.own is not None, 30, "the second member's start")
     settles([one, two], two.changes[0][0], TOLD, "the second join")
     time.sleep(1.2 * HEARTBEAT_MS / 1000)  # until the heartbeats after the rebalance are under way
     began = time.monotonic()
     two.process.terminate()
     settles([one], began, TOLD + 1, "a leave")
-    three = Member(client, address, group, topic)
+    three = member()
     until(lambda: settled(one, three), 30, "the third member's partitions")
     time.sleep(1.2 * HEARTBEAT_MS / 1000)
     began = time.monotonic()
     three.process.kill()
     settles([one], began, NOTICED, "a kill")
     assert not one.lost(), one.lost()
-    one.process.terminate()
-    for member in (one, two, three):
-        member.process.wait(20)

@@ -8,6 +8,10 @@
 //! give something up, for the generation that follows, which it has joined then already. It owns nothing and is
 //! given nothing: nobody waits for what it would do meanwhile.
 //!
+//! Not so who owns something and keeps all of it: its commits must name the generation that the group is in, so it is
+//! answered at once, and learns of the second generation from its heartbeat. Such a member, with librdkafka, still holds
+//! the second generation up for a second or two.
+//!
 //! If nobody comes back soon (an owner may take its time to let go), it is answered like everybody else.
 
 use std::collections::BTreeSet;
