@@ -246,3 +246,41 @@ def test_diverging_epochs_are_told(connect, topic):
     w["partitions"][0].update(last_fetched_epoch=7, fetch_offset=1)
     p = parts(fetch(c, w, version=12))[topic, 0]
     assert p["error_code"] in (NONE, OUT_OF_RANGE), p
+
+
+@pytest.mark.parametrize("version", [4, 7, 12, 13, 18])
+@pytest.mark.parametrize("level", [2, -1])
+def test_an_unknown_isolation_level_is_nobodys(connect, topic, version, level):
+    c = connect()
+    c.send("Fetch", version, max_wait_ms=0, min_bytes=1, max_bytes=1 << 20, isolation_level=level, session_id=0, session_epoch=-1,
+           topics=[wanted(topic, 0, id=topic_id(c, topic))], forgotten_topics_data=[], rack_id="", replica_id=-1)
+    r = c.receive()
+    assert version < 7 or r["error_code"] == -1
+    assert [p["error_code"] for p in parts(r).values()] == ([-1] if version < 13 else [])
+
+
+@pytest.mark.parametrize("fields,error", [
+    (dict(replica_id=5), 6), (dict(max_bytes=-1), -1), (dict(), NONE),
+])
+def test_readers_that_cannot_be(connect, topic, fields, error):
+    c = connect()
+    append(c, topic, batch(b"x"))
+    c.send("Fetch", 11, **dict(dict(max_wait_ms=0, min_bytes=1, max_bytes=1 << 20, isolation_level=0, session_id=0, session_epoch=-1,
+                                    topics=[wanted(topic, 0)], forgotten_topics_data=[], rack_id="", replica_id=-1), **fields))
+    p, = parts(c.receive()).values()
+    assert (p["error_code"], p["high_watermark"]) == (error, 1 if error == NONE else -1)
+    assert p["aborted_transactions"] is None
+
+
+def test_an_epoch_that_never_was_is_out_of_range(connect, topic):
+    c = connect()
+    append(c, topic, batch(b"x"))
+    for last, error in ((-2, NONE), (0, NONE), (1, 1), (5, 1)):
+        asked = wanted(topic, 0)
+        asked["partitions"][0]["last_fetched_epoch"] = last
+        assert parts(fetch(c, asked, version=12))[topic, 0]["error_code"] == error, last
+
+
+def test_what_was_not_asked_has_no_aborted_transactions(connect, topic):
+    r = parts(fetch(connect(), wanted("no-such-topic", 0)))
+    assert r["no-such-topic", 0]["aborted_transactions"] == []

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 from batches import batch, now_ms, parse, record
-from data import append, fetch, make_topic, parts, produce, send_produce, topic_id, wanted
+from data import append, fetch, list_offset, make_topic, parts, produce, send_produce, topic_id, wanted
 from wire import NONE, UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID
 
 CORRUPT, TOO_LARGE, INVALID_TOPIC, INVALID_ACKS, INVALID_TIMESTAMP, OUT_OF_ORDER, BAD_EPOCH, NO_ZSTD, INVALID_RECORD = (
@@ -289,3 +289,59 @@ def test_a_topic_may_have_a_codec_of_its_own(connect, codec, number):
     assert produce(c, t, whole)["base_offset"] == 0, "a repeat is known by its number, whatever its bytes"
     kept, _ = parse(parts(fetch(c, wanted(t, 0)))[t, 0]["records"])
     assert [(k[0], k[2] & 7, k[4]) for k in kept] == [(0, number, 1), (1, number if codec != "producer" else 0, 1)]
+
+
+def test_a_partition_named_twice_counts_once(connect):
+    c = connect()
+    t = make_topic(c, 2)
+    r = c.call("Produce", 8, transactional_id=None, acks=-1, timeout_ms=1000, topic_data=[
+        dict(name=t, partition_data=[dict(index=0, records=batch(b"first")), dict(index=0, records=batch(b"second", b"third"))]),
+        dict(name=t, partition_data=[dict(index=1, records=batch(b"x"))]), dict(name="no-partitions", partition_data=[])])
+    answers = [(x["name"], p["index"], p["error_code"], p["base_offset"]) for x in r["responses"] for p in x["partition_responses"]]
+    assert sorted(answers) == [(t, 0, NONE, 0), (t, 1, NONE, 0)]
+    assert {x["name"] for x in r["responses"]} == {t}
+    assert list_offset(c, t, -1)["offset"] == 2, "what is said last counts"
+
+
+@pytest.mark.parametrize("fields,error", [
+    (dict(attributes=5), -1), (dict(attributes=7), -1), (dict(attributes=1), -1), (dict(attributes=2), -1), (dict(attributes=4), -1),
+])
+def test_a_codec_that_cannot_be_read_fails_inside(connect, topic, fields, error):
+    assert produce(connect(), topic, batch(b"x", **fields))["error_code"] == error
+
+
+@pytest.mark.parametrize("tail,error", [(b"zz", NONE), (b"z" * 60, CORRUPT), (b"\0" * 61, CORRUPT), (batch(b"y"), 87)])
+def test_what_follows_a_batch(connect, topic, tail, error):
+    assert produce(connect(), topic, batch(b"x") + tail)["error_code"] == error
+
+
+def test_a_refusal_tells_the_log_start_where_the_log_looked(connect, topic):
+    c = connect()
+    for fields, error, start in [(dict(base_offset=7), 87, 0), (dict(attributes=32), 87, 0), (dict(count=0, last_delta=-1), 87, 0),
+                                 (dict(crc=1), CORRUPT, -1), (dict(magic=1), 87, -1), (dict(magic=3), CORRUPT, -1)]:
+        r = produce(c, topic, batch(b"x", **fields))
+        assert (r["error_code"], r["base_offset"], r["log_start_offset"]) == (error, -1, start), fields
+
+
+def test_a_topic_cannot_want_more_replicas_in_sync_than_it_has(connect):
+    c = connect()
+    t = make_topic(c, min_insync_replicas="2")
+    assert [produce(c, t, batch(b"x"), acks=acks)["error_code"] for acks in (-1, 1)] == [NONE, NONE]
+
+
+def test_a_repeat_is_answered_with_the_time_of_the_first(connect, topic):
+    c = connect()
+    once = batch(b"x", at=1000, producer=(4711, 0, 0))
+    assert produce(c, topic, once)["log_append_time_ms"] == -1
+    assert produce(c, topic, once)["log_append_time_ms"] == 1000
+
+
+def test_why_records_are_refused(connect, topic):
+    c = connect()
+    r = produce(c, topic, batch(b"x", b"y", times=[0, 2 * 3600 * 1000]))
+    assert (r["error_code"], r["error_message"]) == (32, "One or more records have been rejected due to invalid timestamp")
+    assert [x["batch_index"] for x in r["record_errors"]] == [1] and r["record_errors"][0]["batch_index_error_message"]
+    t = make_topic(c, cleanup_policy="compact")
+    r = produce(c, t, batch(b"x"))
+    assert [(x["batch_index"], x["batch_index_error_message"]) for x in r["record_errors"]] == [
+        (0, f"Compacted topic cannot accept message without key in topic partition {t}-0")]

@@ -169,3 +169,10 @@ def test_the_log_start_is_news(connect, topic):
     c.call("DeleteRecords", 1, timeout_ms=5000, topics=[dict(name=topic, partitions=[dict(partition_index=0, offset=2)])])
     r = parts(fetch(c, session=(s, 1)))
     assert [(k, p["log_start_offset"]) for k, p in r.items()] == [((topic, 0), 2)]
+
+
+def test_what_is_named_and_forgotten_at_once_is_forgotten(connect, topic):
+    c = connect()
+    id = fetch(c, wanted(topic, 0), session=(0, 0))["session_id"]
+    r = fetch(c, wanted(topic, 0, partitions=[2]), session=(id, 1), forget=[dict(topic=topic, topic_id=NO_ID, partitions=[2])])
+    assert (r["error_code"], r["responses"]) == (NONE, [])

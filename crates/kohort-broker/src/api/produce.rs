@@ -6,14 +6,16 @@
 //! The batches stay as they came from the socket to the disk: an append is one write under the partition's lock, in the
 //! connection's own task.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
-use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::produce_request::TopicProduceData;
 use kohort_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
-use kohort_protocol::messages::{ProduceRequest, ProduceResponse};
+use kohort_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use kohort_protocol::records::{BatchError, Batches, Codec};
+use kohort_protocol::{ErrorCode, Uuid};
 
 use super::create_topics::chain;
 use super::recompress::recompress;
@@ -31,18 +33,20 @@ const ZSTD_SINCE: i16 = 7;
 struct Refusal {
     error: ErrorCode,
     why: Option<String>,
-    records: Vec<usize>,
+    records: Vec<BatchIndexAndErrorMessage>,
+    /// Told where the log has looked at the records, else -1.
+    log_start: i64,
 }
 
 impl From<ErrorCode> for Refusal {
     fn from(error: ErrorCode) -> Self {
-        Self { error, why: None, records: Vec::new() }
+        Self { error, why: None, records: Vec::new(), log_start: -1 }
     }
 }
 
 impl Refusal {
     fn new(error: ErrorCode, why: &str) -> Self {
-        Self { error, why: Some(why.to_owned()), records: Vec::new() }
+        Self { why: Some(why.to_owned()), ..error.into() }
     }
 }
 
@@ -68,7 +72,7 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     let mut failed = false;
     let mut responses = Vec::with_capacity(request.topic_data.len());
     // The records are handed on as the only handle to their bytes where they can be.
-    for topic in std::mem::take(&mut request.topic_data) {
+    for topic in each_once(std::mem::take(&mut request.topic_data)) {
         let (response, bad) = produce(call.shared, terms, topic);
         failed |= bad;
         responses.push(response);
@@ -78,6 +82,43 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
         (0, false) => Ok(Outcome::Silent),
         _ => call.answer(&ProduceResponse::default().with_responses(responses)),
     }
+}
+
+/// Each partition once, as Kafka knows them: what is said last counts. Topics without partitions are none.
+fn each_once(topics: Vec<TopicProduceData>) -> Vec<TopicProduceData> {
+    let simple = match topics.as_slice() {
+        [one] if one.partition_data.len() == 1 => true,
+        _ => {
+            let mut seen = BTreeSet::new();
+            let mut partitions = topics
+                .iter()
+                .flat_map(|t| t.partition_data.iter().map(move |p| (&t.name, t.topic_id, p.index)));
+            topics.iter().all(|t| !t.partition_data.is_empty()) && partitions.all(|p| seen.insert(p))
+        }
+    };
+    if simple {
+        return topics;
+    }
+    let mut merged: Vec<TopicProduceData> = Vec::new();
+    let mut places: BTreeMap<(TopicName, Uuid), (usize, BTreeMap<i32, usize>)> = BTreeMap::new();
+    for mut topic in topics.into_iter().filter(|t| !t.partition_data.is_empty()) {
+        let partitions = std::mem::take(&mut topic.partition_data);
+        let (place, indexes) = places.entry((topic.name.clone(), topic.topic_id)).or_insert_with(|| {
+            merged.push(topic);
+            (merged.len() - 1, BTreeMap::new())
+        });
+        let known = &mut merged[*place].partition_data;
+        for partition in partitions {
+            match indexes.get(&partition.index) {
+                Some(i) => known[*i] = partition,
+                None => {
+                    indexes.insert(partition.index, known.len());
+                    known.push(partition);
+                }
+            }
+        }
+    }
+    merged
 }
 
 fn produce(shared: &Shared, terms: Terms, data: TopicProduceData) -> (TopicProduceResponse, bool) {
@@ -120,9 +161,6 @@ fn append(
         let why = "an internal topic is not written by clients";
         return Err(Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, why));
     }
-    if terms.acks == -1 && min_insync_replicas(shared, topic) > 1 {
-        return Err(Refusal::new(ErrorCode::NOT_ENOUGH_REPLICAS, "one broker is one replica"));
-    }
     let records = recompress(shared, topic, records);
     let options = AppendOptions { origin: Origin::Client, leader_epoch: LEADER_EPOCH };
     partition.append(records, now_ms(), &options).map_err(|e| {
@@ -130,23 +168,30 @@ fn append(
         if error == ErrorCode::KAFKA_STORAGE_ERROR {
             tracing::error!("cannot append to `{}-{index}`: {}", topic.name, chain(&e));
         }
-        let why = Some(chain(&e));
-        let records = match e {
-            AppendError::Invalid(
-                InvalidBatch::NoKey { indexes } | InvalidBatch::Timestamp { indexes, .. },
-            ) => indexes,
-            _ => Vec::new(),
+        let (why, records) = match &e {
+            AppendError::Invalid(InvalidBatch::NoKey { indexes }) => {
+                let why = format!(
+                    "Compacted topic cannot accept message without key in topic partition {}-{index}",
+                    topic.name
+                );
+                (chain(&e), at_fault(indexes, &why))
+            }
+            AppendError::Invalid(InvalidBatch::Timestamp { indexes, .. }) => {
+                let why = "One or more records have been rejected due to invalid timestamp".to_owned();
+                (why, at_fault(indexes, &e.to_string()))
+            }
+            _ => (chain(&e), Vec::new()),
         };
-        Refusal { error, why, records }
+        // Kafka does not look into what is damaged or too large, and so does not know where the log begins.
+        let looked = match &e {
+            AppendError::Batch(batch) => matches!(batch, BatchError::Counts { .. }),
+            AppendError::Invalid(why) => !matches!(why, InvalidBatch::Codec(_)),
+            AppendError::Sequence(_) => true,
+            _ => false,
+        };
+        let log_start = if looked { partition.start_offset() } else { -1 };
+        Refusal { error, why: Some(why), records, log_start }
     })
-}
-
-/// `min.insync.replicas`, the topic's own or the broker's.
-fn min_insync_replicas(shared: &Shared, topic: &Topic) -> i32 {
-    match topic.configs.get("min.insync.replicas") {
-        Some(own) => own.parse().unwrap_or(1),
-        None => shared.dynamic.now().settings.int32("min.insync.replicas"),
-    }
 }
 
 /// What Kafka's `ProduceRequest.validateRecords` refuses before the log is asked. Returns the length of the batch: bytes
@@ -177,7 +222,8 @@ fn check(terms: Terms, records: &[u8]) -> Result<usize, Refusal> {
     };
     match batches.next() {
         None | Some(Err(BatchError::Torn { .. })) => Ok(size),
-        Some(_) => Err(not_one()),
+        Some(Ok(_)) => Err(not_one()),
+        Some(Err(_)) => Err(ErrorCode::CORRUPT_MESSAGE.into()),
     }
 }
 
@@ -188,16 +234,22 @@ fn answer(index: i32, outcome: Result<AppendInfo, Refusal>) -> PartitionProduceR
             .with_base_offset(info.base_offset)
             .with_log_append_time_ms(info.log_append_time_ms.unwrap_or(-1))
             .with_log_start_offset(info.log_start_offset),
-        Err(Refusal { error, why, records }) => response
-            .with_record_errors(records.into_iter().map(record_error).collect())
+        Err(Refusal { error, why, records, log_start }) => response
+            .with_record_errors(records)
             .with_error_code(error.0)
             .with_base_offset(-1)
             .with_log_append_time_ms(-1)
-            .with_log_start_offset(-1)
+            .with_log_start_offset(log_start)
             .with_error_message(why.map(text)),
     }
 }
 
-fn record_error(index: usize) -> BatchIndexAndErrorMessage {
-    BatchIndexAndErrorMessage::default().with_batch_index(i32::try_from(index).unwrap_or(i32::MAX))
+/// The records of a batch that are at fault, and why.
+fn at_fault(indexes: &[usize], why: &str) -> Vec<BatchIndexAndErrorMessage> {
+    let record = |index: &usize| {
+        BatchIndexAndErrorMessage::default()
+            .with_batch_index(i32::try_from(*index).unwrap_or(i32::MAX))
+            .with_batch_index_error_message(Some(text(why)))
+    };
+    indexes.iter().map(record).collect()
 }

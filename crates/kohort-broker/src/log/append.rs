@@ -55,6 +55,8 @@ impl AppendError {
             Self::Batch(BatchError::Magic(0 | 1) | BatchError::Counts { .. } | BatchError::Torn { .. }) => 87,
             Self::Batch(_) => 2,
             Self::Invalid(InvalidBatch::Timestamp { .. }) => 32,
+            // Kafka fails inside on these.
+            Self::Invalid(InvalidBatch::Codec(_) | InvalidBatch::Compressed) => -1,
             Self::Invalid(_) => 87,
             Self::TooLarge { .. } => 10,
             Self::LargerThanSegment { .. } => 18,
@@ -174,7 +176,8 @@ impl Log {
                     return Ok(Some(AppendInfo {
                         base_offset: duplicate.base_offset,
                         last_offset: duplicate.last_offset,
-                        log_append_time_ms: self.config.log_append_time.then_some(duplicate.timestamp),
+                        // The time of the first time, whosever it was, as in Kafka.
+                        log_append_time_ms: Some(duplicate.timestamp),
                         log_start_offset: self.start_offset,
                         duplicate: true,
                     }));

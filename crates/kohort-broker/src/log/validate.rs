@@ -35,13 +35,13 @@ pub enum InvalidBatch {
         /// Its negative sequence.
         sequence: i32,
     },
-    /// INVALID_RECORD (87): a codec id that does not exist.
+    /// UNKNOWN_SERVER_ERROR (-1): a codec id that does not exist.
     #[error("unknown compression codec `{0}`")]
     Codec(i16),
     /// INVALID_RECORD (87): the records are not records.
     #[error("records are malformed: {0}")]
     Records(RecordError),
-    /// INVALID_RECORD (87): a compressed body that does not open.
+    /// UNKNOWN_SERVER_ERROR (-1): a compressed body that does not open.
     #[error("records do not decompress")]
     Compressed,
     /// INVALID_RECORD (87): a compacted topic keeps the latest record of each key.
