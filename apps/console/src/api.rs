@@ -1,8 +1,9 @@
 //! The JSON questions and their errors.
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use kohort_client::admin::AdminError;
 use serde::Deserialize;
@@ -64,11 +65,22 @@ pub(crate) struct EventsQuery {
 
 pub(crate) async fn events(
     State(console): State<Console>,
-    Query(query): Query<EventsQuery>,
-) -> Json<Vec<Event>> {
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Json<Vec<Event>>, Failure> {
+    let Query(query) = query.map_err(|error| {
+        Failure(
+            StatusCode::BAD_REQUEST,
+            format!("{}; ask for /api/events?group=G&limit=100", error.body_text()),
+        )
+    })?;
     let limit = query.limit.unwrap_or(EVENTS).min(EVENTS_MAX);
     let events = console.events.map(|events| events.newest(query.group.as_deref(), limit));
-    Json(events.unwrap_or_default())
+    Ok(Json(events.unwrap_or_default()))
+}
+
+/// A question that nobody answers is told so as every other mistake is, not as a missing page.
+pub(crate) async fn unknown(uri: Uri) -> Failure {
+    Failure(StatusCode::NOT_FOUND, format!("there is no `{}`; docs/http.md lists what there is", uri.path()))
 }
 
 pub(crate) async fn metrics(State(console): State<Console>) -> Response {

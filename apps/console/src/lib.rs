@@ -50,6 +50,7 @@ impl Console {
             .route("/api/groups", get(api::groups))
             .route("/api/groups/{group}", get(api::group))
             .route("/api/events", get(api::events))
+            .route("/api/{*rest}", get(api::unknown))
             .route("/metrics", get(api::metrics))
             .route("/healthz", get(|| async { "ok" }))
             .with_state(self)

@@ -23,6 +23,18 @@ fn the_feed_becomes_candles_and_a_second_start_goes_on_where_the_first_was_kille
     let before = up.until(GROUP, |group| group["state"] == "Stable" && committed(group) > 4000);
     assert!(before["members"].as_array().is_some_and(|members| members.len() == 2));
     assert!(up.ask("/api/events")[0]["text"].is_string());
+    for (path, status) in [
+        ("/api/none", " 404 "),
+        ("/api/groups/none", " 404 "),
+        ("/api/events?limit=x", " 400 "),
+        ("/api/candles?chain=1&pair=p&interval=7m", " 400 "),
+    ] {
+        let (head, body) = up.get(path);
+        let answer: Value = serde_json::from_str(&body).expect("JSON");
+        assert!(head.lines().next().is_some_and(|line| line.contains(status)), "{path}: {head}");
+        assert!(answer["error"].is_string(), "{path}: {body}");
+    }
+    assert!(up.get("/none").0.contains(" 404 "));
     assert_eq!(up.end("-KILL").0, None);
 
     let up = Server::up(folder.path(), &["--no-feed"]);
