@@ -1,4 +1,5 @@
 //! CreatePartitions (37), versions 0 to 3. The count is the new total; it only grows. A timeout of 0 is over before it begins.
+//! That of the offsets' topic stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,6 +50,11 @@ fn grow(
     let Some(topic) = shared.catalog.topic(&asked.name) else {
         return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, String::new()));
     };
+    if topic.is_internal() {
+        // A group's place is the hash of its id modulo the count: with another one nobody would find what was kept before.
+        let why = "The number of partitions of the offsets topic cannot be changed.";
+        return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, why.to_owned()));
+    }
     let has = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
     if asked.count == has {
         return Err((ErrorCode::INVALID_PARTITIONS, format!("Topic already has {has} partition(s).")));

@@ -1,6 +1,7 @@
 //! DeleteTopics (20), versions 1 to 6. 5: error messages. 6: by name or by id.
 //!
 //! A deleted topic is gone at once; its groups' offsets go with it (Kafka does the same on the coordinator's side).
+//! Not deleted: the offsets' topic, which Kafka gives up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -117,5 +118,10 @@ fn delete(shared: &Shared, given: &Given) -> Result<Arc<Topic>, Refusal> {
     let missing =
         if given.0.is_some() { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION } else { ErrorCode::UNKNOWN_TOPIC_ID };
     let topic = find(shared, given).ok_or_else(|| (missing, missing.message().to_owned()))?;
+    if topic.is_internal() {
+        // Kafka deletes it, and every group with it. Here its host would be left without a log, and no group could be kept.
+        let why = "The offsets topic holds all groups and is not deleted; delete groups instead.";
+        return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, why.to_owned()));
+    }
     shared.catalog.delete(&topic.name).map_err(|e| create_topics::catalog_error(&e))
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kohort_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kohort_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -9,7 +11,8 @@ use kohort_protocol::messages::offset_commit_request::{
 use kohort_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kohort_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kohort_protocol::messages::{
-    DeleteGroupsRequest, DeleteGroupsResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId,
+    CreatePartitionsRequest, CreatePartitionsResponse, DeleteGroupsRequest, DeleteGroupsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId,
     HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
     LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, MetadataRequest, MetadataResponse,
     OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest,
@@ -128,6 +131,29 @@ async fn a_deleted_group_stays_deleted() {
     let answer: ListGroupsResponse = c.call(16, 2, &ListGroupsRequest::default()).await;
     assert!(answer.groups.is_empty(), "{answer:?}");
     assert_eq!(committed(&mut c).await, -1);
+}
+
+#[tokio::test]
+async fn the_topic_of_the_groups_is_neither_deleted_nor_grown() {
+    let mut node = Node::start(&[]).await;
+    let mut c = node.connect().await;
+    c.create("t", 1, &[]).await;
+    assert_eq!(commit(&mut c, None, 5).await, 0);
+    let name = topic("__consumer_offsets");
+    let request = DeleteTopicsRequest::default().with_topic_names(vec![name.clone()]).with_timeout_ms(1000);
+    let answer: DeleteTopicsResponse = c.call(20, 5, &request).await;
+    assert_eq!(ErrorCode(answer.responses[0].error_code), ErrorCode::INVALID_TOPIC_EXCEPTION);
+    let more = CreatePartitionsTopic::default().with_name(name).with_count(5).with_assignments(None);
+    let request = CreatePartitionsRequest::default().with_topics(vec![more]).with_timeout_ms(1000);
+    let answer: CreatePartitionsResponse = c.call(37, 3, &request).await;
+    assert_eq!(ErrorCode(answer.results[0].error_code), ErrorCode::INVALID_TOPIC_EXCEPTION);
+    // Offsets go on where they are, whatever was tried, and the newest is the one that counts.
+    for offset in [6, 7] {
+        assert_eq!(commit(&mut c, None, offset).await, 0);
+        node.restart(false).await;
+        c = node.connect().await;
+        assert_eq!(committed(&mut c).await, offset);
+    }
 }
 
 #[tokio::test]
