@@ -105,9 +105,10 @@ impl Log {
     }
 
     /// Puts compacted segments in the place of the old ones; readers of those finish. Where retention or a truncation was
-    /// faster, they are dropped.
+    /// faster, they are dropped, and compacted again with the next run.
     pub fn compacted(&mut self, compacted: Compacted) -> io::Result<CompactionStats> {
         let mut stats = CompactionStats::default();
+        let mut cleaned_to = compacted.cleaned_to;
         for mut group in compacted.groups {
             let (first, last) = (&group.old[0], &group.old[group.old.len() - 1]);
             let (base, next) = (first.base_offset, last.next_offset);
@@ -115,6 +116,8 @@ impl Log {
             let there = self.sealed.iter().skip(at).take(group.old.len());
             if !there.eq_by_ptr(&group.old) {
                 files::remove(&group.part)?;
+                // What is left of it still has records that later ones replace: a tombstone among those must not go before them.
+                cleaned_to = cleaned_to.min(base);
                 continue;
             }
             stats.bytes_before += group.old.iter().map(|sealed| sealed.size).sum::<u64>();
@@ -137,7 +140,7 @@ impl Log {
                 self.stretch(at - 1, next);
             }
         }
-        self.cleaned_to = self.cleaned_to.max(compacted.cleaned_to);
+        self.cleaned_to = self.cleaned_to.max(cleaned_to);
         // Memory still has what the files have no more.
         self.recent.forget_before(self.cleaned_to);
         self.write_checkpoint()?;

@@ -195,6 +195,23 @@ fn what_retention_deleted_meanwhile_is_not_put_back() {
 }
 
 #[test]
+fn what_was_compacted_in_vain_is_compacted_again() {
+    let dir = TempDir::new().expect("a folder");
+    let (mut log, _) = open(&dir, compacting());
+    fill(&mut log, 60);
+    let compacted = log.compaction_due(NOW).expect("due").run().expect("runs");
+    // Meanwhile the oldest segment goes, and with it the place of what was written.
+    log.delete_records_before(log.sealed[1].base_offset).expect("in range");
+    assert_eq!(log.retention(NOW).expect("deletes"), 1);
+    assert_eq!(log.compacted(compacted).expect("drops"), CompactionStats::default());
+    compact(&mut log, NOW);
+    let closed = records(&log).into_iter().filter(|r| r.0 < log.active.base_offset).map(|r| r.1);
+    let closed: Vec<_> = closed.collect();
+    let keys: std::collections::BTreeSet<_> = closed.iter().collect();
+    assert_eq!(closed.len(), keys.len(), "one record of each key");
+}
+
+#[test]
 fn compaction_waits_for_the_ratio_the_lag_and_the_policy() {
     let dir = TempDir::new().expect("a folder");
     let (mut log, _) = open(&dir, compacting());
