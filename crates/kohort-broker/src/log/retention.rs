@@ -61,22 +61,24 @@ impl Log {
     }
 
     fn delete_oldest(&mut self, too_old: impl Fn(&Self, &Sealed) -> bool) -> io::Result<usize> {
-        let mut gone = 0;
+        let (mut gone, start_offset) = (0, self.start_offset);
         while let Some(oldest) = self.sealed.front() {
             if !too_old(self, oldest) {
                 break;
             }
             let next_offset = oldest.next_offset;
             if next_offset > self.start_offset {
-                // Said before it is done: after a crash the log begins where its readers were told.
                 self.start_offset = next_offset;
                 self.epochs.truncate_front(next_offset);
-                self.write_checkpoint()?;
             }
             if let Some(oldest) = self.sealed.pop_front() {
                 oldest.delete()?;
             }
             gone += 1;
+        }
+        if self.start_offset > start_offset {
+            // Last: a full disk has no room for it before, and a log without it begins with the first segment that is left.
+            self.write_checkpoint()?;
         }
         Ok(gone)
     }

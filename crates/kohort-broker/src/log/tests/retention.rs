@@ -30,6 +30,21 @@ fn a_segment_goes_when_its_newest_record_is_too_old_and_not_a_moment_before() {
 }
 
 #[test]
+fn a_disk_without_room_for_a_checkpoint_is_given_room() {
+    let dir = TempDir::new().expect("a folder");
+    let mut log = aged(&dir, LogConfig { retention_ms: Some(1000), ..on_disk() });
+    let in_the_way = dir.path().join(format!("{}.{}", files::CHECKPOINT, files::PART));
+    std::fs::create_dir(&in_the_way).expect("makes");
+    assert!(log.retention(OLD + 9 + 1001).is_err(), "it is said");
+    assert_eq!((log.start_offset(), log.segments()), (10, 4));
+    assert!(!files::path(dir.path(), 0, files::LOG).exists(), "and its room is free");
+    drop(log);
+    std::fs::remove_dir(&in_the_way).expect("removes");
+    let (log, _) = open(&dir, on_disk());
+    assert_eq!((log.start_offset(), log.end_offset()), (10, 45), "a crash right then changes nothing");
+}
+
+#[test]
 fn retention_by_size_keeps_at_least_so_much() {
     let dir = TempDir::new().expect("a folder");
     let mut log = aged(&dir, on_disk());
