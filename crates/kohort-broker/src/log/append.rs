@@ -171,7 +171,8 @@ impl Log {
             }
             batch.check_crc()?;
             if origin == Origin::Client {
-                validate::client_batch(&batch, &self.config, now_ms, &mut self.decompressor)?;
+                let decompressor = self.decompressor.get_or_insert_default();
+                validate::client_batch(&batch, &self.config, now_ms, decompressor)?;
                 if let Some(duplicate) = self.producers.check(batch.header())? {
                     return Ok(Some(AppendInfo {
                         base_offset: duplicate.base_offset,

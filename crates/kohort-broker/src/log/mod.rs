@@ -85,7 +85,8 @@ pub struct Log {
     producers: Producers,
     epochs: Epochs,
     recent: Recent,
-    decompressor: Decompressor,
+    /// Holds what the largest batch decompresses to, so not for longer than batches come.
+    decompressor: Option<Decompressor>,
     unflushed_records: u64,
     flushed_ms: i64,
     /// A failed write could not be taken back: the file may not be what memory says.

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kohort_protocol::records::{BatchHeader, Decompressor};
+use kohort_protocol::records::BatchHeader;
 use thiserror::Error;
 
 use super::config::LogConfig;
@@ -178,7 +178,7 @@ impl Recovery {
             end_offset,
             producers,
             epochs,
-            decompressor: Decompressor::new(),
+            decompressor: None,
             unflushed_records: 0,
             flushed_ms: now_ms,
             broken: false,

@@ -33,6 +33,7 @@ impl Log {
     pub fn rest(&mut self, now_ms: i64) {
         self.producers.expire(now_ms, self.config.producer_id_expiration_ms);
         self.recent.trim(now_ms);
+        self.decompressor = None;
         self.sealed.iter().for_each(|sealed| sealed.close_if_idle());
     }
 

@@ -198,3 +198,14 @@ fn flush_messages_raises_the_recovery_point() {
     assert_eq!(log.recovery_point, 4);
     assert!(log.flush_due(NOW + 5000).is_none());
 }
+
+#[test]
+fn a_log_that_rests_holds_no_opened_batch() {
+    let dir = TempDir::new().expect("a folder");
+    let (mut log, _) = open(&dir, LogConfig::default());
+    append(&mut log, idempotent(1, 0, 0, 3));
+    assert!(log.decompressor.is_some());
+    log.rest(NOW);
+    assert!(log.decompressor.is_none());
+    append(&mut log, idempotent(1, 0, 3, 3));
+}
