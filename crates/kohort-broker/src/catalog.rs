@@ -92,7 +92,7 @@ pub enum CatalogError {
         source: OpenError,
     },
     /// `topics.json` is not what we wrote.
-    #[error("`{}` is damaged: {reason}; restore it from a copy, or move it away to start without topics", path.display())]
+    #[error("`{}` is damaged: {reason}; restore it from a copy; to start without topics, move it and the folder `logs` beside it away", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -173,7 +173,7 @@ impl Catalog {
         let entries: Vec<Entry> = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|e| CatalogError::Damaged { path: path.clone(), reason: e.to_string() })?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => catalog.first_start()?,
             Err(e) => return Err(io_error("read", &path)(e)),
         };
         catalog.remove_leftovers(&entries)?;
@@ -213,6 +213,20 @@ impl Catalog {
             partitions.push(Arc::new(partition));
         }
         Ok(Topic { name: entry.name, id: entry.id, configs: entry.configs, partitions })
+    }
+
+    /// No topics, unless the file of them was lost: then nothing says whose the records are, and they must not be taken for
+    /// leftovers. (A first start that was cut short leaves empty logs.)
+    fn first_start(&self) -> Result<Vec<Entry>, CatalogError> {
+        let logs = self.logs();
+        for found in fs::read_dir(&logs).map_err(io_error("read the folder", &logs))? {
+            let path = found.map_err(io_error("read the folder", &logs))?.path();
+            if path.is_dir() && has_records(&path).map_err(io_error("read the folder", &path))? {
+                let reason = format!("it is missing, and `{}` holds records", path.display());
+                return Err(CatalogError::Damaged { path: self.file(), reason });
+            }
+        }
+        Ok(Vec::new())
     }
 
     fn remove_leftovers(&self, entries: &[Entry]) -> Result<(), CatalogError> {
@@ -396,6 +410,17 @@ impl Catalog {
 #[must_use]
 pub(crate) fn is_internal(name: &str) -> bool {
     matches!(name, OFFSETS_TOPIC | "__transaction_state" | "__share_group_state")
+}
+
+/// Whether a log's folder has a segment that is not empty.
+fn has_records(folder: &Path) -> io::Result<bool> {
+    for found in fs::read_dir(folder)? {
+        let found = found?;
+        if found.path().extension().is_some_and(|kind| kind == "log") && found.metadata()?.len() > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Why a name cannot be a topic's (Kafka's `Topic.validate`).

@@ -88,6 +88,23 @@ async fn a_damaged_file_of_topics_stops_the_start_and_stays_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_lost_file_of_topics_costs_no_records() {
+    let mut node = Node::start(&[]).await;
+    let mut c = node.connect().await;
+    c.create("t", 1, &[]).await;
+    c.produce("t", 0, batch(&["kept"])).await;
+    node.broker.take().unwrap().shutdown().await;
+    let (file, aside) = (node.folder.path().join("topics.json"), node.folder.path().join("aside"));
+    std::fs::rename(&file, &aside).unwrap();
+    let error = Broker::start(Config::new(node.folder.path())).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("topics.json") && source.contains("holds records"), "{source}");
+    std::fs::rename(&aside, &file).unwrap();
+    node.begin().await;
+    assert_eq!(values(&node.connect().await.fetch("t", 0, 0).await), [(0, "kept".to_owned())]);
+}
+
+#[tokio::test]
 async fn connections_end_with_the_broker_and_soon() {
     let mut node = Node::start(&[]).await;
     let mut c = node.connect().await;

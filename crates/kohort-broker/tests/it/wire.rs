@@ -35,7 +35,8 @@ impl Node {
         node
     }
 
-    async fn begin(&mut self) {
+    /// Starts it; it does not run.
+    pub(crate) async fn begin(&mut self) {
         let mut config = Config::new(self.folder.path());
         // Fifty partitions for the offsets are slow to make and of no use here.
         config.settings.set_pair("offsets.topic.num.partitions=2").expect("a setting");
