@@ -11,7 +11,7 @@ pub(crate) mod api;
 mod codec;
 mod events;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -149,6 +149,15 @@ fn load(config: &CoreConfig, topic: &Topic) -> Result<Coordinator, RecoverError>
     Ok(core)
 }
 
+/// Topics that have offsets and are gone: the last process ended between their deletion and that of the offsets. A topic that
+/// is made under such a name would be read from where the old one was left.
+fn gone_topics(core: &Coordinator, catalog: &Catalog) -> Vec<String> {
+    let kept = core.kept();
+    let offsets = kept.group_ids().filter_map(|id| kept.offsets(id));
+    let topics: BTreeSet<&str> = offsets.flat_map(|of| of.keys()).map(|at| at.topic.as_str()).collect();
+    topics.into_iter().filter(|topic| catalog.topic(topic).is_none()).map(str::to_owned).collect()
+}
+
 impl Groups {
     /// Reads the groups back; makes `__consumer_offsets` at the first start.
     pub(crate) fn recover(
@@ -186,6 +195,10 @@ impl Groups {
             let mut host = groups.host.lock();
             let effects = host.core.loaded(clock.now());
             groups.perform(&mut host, effects);
+            let gone = gone_topics(&host.core, catalog);
+            if !gone.is_empty() {
+                groups.handle(&mut host, Event::TopicsDeleted(gone));
+            }
         }
         Ok(groups)
     }

@@ -157,6 +157,27 @@ async fn the_topic_of_the_groups_is_neither_deleted_nor_grown() {
 }
 
 #[tokio::test]
+async fn a_topic_whose_deletion_was_cut_short_leaves_no_offsets() {
+    let mut node = Node::start(&[]).await;
+    let mut c = node.connect().await;
+    c.create("t", 1, &[]).await;
+    c.create("u", 1, &[]).await;
+    assert_eq!(commit(&mut c, None, 5).await, 0);
+    node.broker.take().unwrap().shutdown().await;
+    // The topic was gone, its offsets were not yet.
+    let file = node.folder.path().join("topics.json");
+    let mut topics: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    topics.retain(|topic| topic["name"] != "t");
+    std::fs::write(&file, serde_json::to_vec(&topics).unwrap()).unwrap();
+    node.begin().await;
+    let mut c = node.connect().await;
+    c.create("t", 1, &[]).await;
+    assert_eq!(committed(&mut c).await, -1, "another topic, another beginning");
+    node.restart(false).await;
+    assert_eq!(committed(&mut node.connect().await).await, -1);
+}
+
+#[tokio::test]
 async fn a_parked_heartbeat_brings_news_and_holds_up_no_other_request() {
     let node = Node::start(&[]).await;
     let mut c = node.connect().await;
