@@ -114,3 +114,50 @@ fn ctrl_c_leaves_nothing_behind() {
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     assert_eq!(std::fs::read_dir(temp.path()).expect("read").count(), 0, "its folder is gone");
 }
+
+fn json(args: &[&str]) -> Value {
+    let output = bench(args, repository());
+    let text = stdout(&output);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    serde_json::from_str(text).expect("JSON")
+}
+
+#[test]
+fn broker_and_client_are_measured_on_one_load() {
+    for side in ["broker", "client"] {
+        let measured = json(&[side, "--records", "3000", "--partitions", "2", "--json"]);
+        let cells = measured["cells"].as_array().expect("cells");
+        let what: Vec<_> = cells
+            .iter()
+            .map(|cell| (cell["what"].as_str().unwrap_or(""), cell["record_bytes"].as_u64()))
+            .collect();
+        let expected = [
+            ("produce", Some(100)),
+            ("consume", Some(100)),
+            ("produce", Some(1000)),
+            ("consume", Some(1000)),
+        ];
+        assert_eq!(what, expected);
+        assert!(cells.iter().all(|cell| cell["records_per_s"].as_u64() > Some(0)), "{measured}");
+        assert!(measured["join_ms"].as_f64() > Some(0.0) && measured["start_to_ack_ms"].as_f64() > Some(0.0));
+    }
+    let text = bench(&["client", "--records", "1000"], repository());
+    assert!(stdout(&text).contains("CLIENT CPU S PER MILLION"));
+}
+
+#[test]
+fn groups_settle_whoever_comes_and_goes() {
+    let settled = json(&["groups", "--rounds", "1", "--partitions", "6", "--json"]);
+    let settled = settled.as_array().expect("a list");
+    assert_eq!(settled.len(), 5);
+    assert!(settled.iter().all(|one| one["median_ms"].as_f64() > Some(0.0)), "{settled:?}");
+}
+
+#[test]
+fn assignors_are_timed_full_and_with_a_newcomer() {
+    let measured = json(&["assignors", "--members", "20", "--topics", "5", "--json"]);
+    let names: Vec<_> =
+        measured.as_array().expect("a list").iter().map(|one| one["assignor"].clone()).collect();
+    assert_eq!(names.len(), 8);
+    assert!(names.contains(&"cooperative-sticky".into()), "{names:?}");
+}

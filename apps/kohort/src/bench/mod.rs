@@ -2,10 +2,14 @@
 //!
 //! What is measured runs in a process of its own, so that its processor time and memory are its own; what measures is not counted.
 
+mod assignors;
+mod groups;
+mod load;
 mod pipeline;
 mod process;
 mod service;
 
+use self::load::Side;
 use crate::Outcome;
 
 /// Measure the whole road, or a part of it
@@ -15,6 +19,8 @@ Examples:
   kohort bench pipeline
   kohort bench pipeline --trades trades.jsonl.zst --count 5000000 --partitions 4
   kohort bench pipeline --count 100000 --json
+  kohort bench broker
+  kohort bench groups --rounds 20
 ")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -24,6 +30,12 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Pipeline(pipeline::Args),
+    /// The broker: records in and out, and what they cost its process
+    Broker(load::Args),
+    /// The client: records in and out, and what they cost its process
+    Client(load::Args),
+    Groups(groups::Args),
+    Assignors(assignors::Args),
     #[command(hide = true)]
     Service(service::Args),
 }
@@ -32,6 +44,10 @@ enum What {
 pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
     match args.what {
         What::Pipeline(args) => pipeline::run(args).await,
+        What::Broker(args) => load::run(Side::Broker, args).await,
+        What::Client(args) => load::run(Side::Client, args).await,
+        What::Groups(args) => groups::run(args).await,
+        What::Assignors(args) => assignors::run(&args),
         What::Service(args) => service::run(args).await,
     }
 }
