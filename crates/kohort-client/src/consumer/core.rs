@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use kohort_group::messages::{Offset, TopicPartition};
 use tokio::sync::{Notify, mpsc};
 
 use super::fetch::Lane;
@@ -114,6 +113,8 @@ impl Core {
             for name in state.parts.names() {
                 state.parts.remove(&name);
             }
+            // Nobody will start them: who waits for it must not wait for ever.
+            state.events.retain(|event| !matches!(event, ConsumerEvent::Assigned { .. }));
         }
         let number = self.number;
         self.cluster.forget(|purpose| match purpose {
@@ -141,15 +142,6 @@ impl State {
             let partition = part.name();
             tracing::warn!(topic = %part.topic, partition = part.partition, %error, "partition is not read on");
             self.tell(ConsumerEvent::Halted { partition, error });
-        }
-    }
-
-    /// Starts partitions at these offsets.
-    pub(crate) fn start_at(&mut self, positions: &[(TopicPartition, Offset)]) {
-        for (name, offset) in positions {
-            if let Some(id) = self.parts.id(name) {
-                self.parts.start_at(id, *offset);
-            }
         }
     }
 }

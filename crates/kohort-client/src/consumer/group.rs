@@ -410,29 +410,39 @@ impl Host {
     }
 
     fn assign(&self, id: CallbackId, added: BTreeSet<TopicPartition>, all: BTreeSet<TopicPartition>) {
-        let (done, started) = oneshot::channel();
+        let (done, mut started) = oneshot::channel();
         let cluster = &self.core.cluster;
-        let added: Vec<TopicPartition> = added.into_iter().collect();
+        let mut waiting = Vec::with_capacity(added.len());
         {
             let mut state = self.core.lock();
             let mut topics: Vec<Arc<str>> = all.iter().map(|name| name.topic.as_str().into()).collect();
             topics.dedup();
             state.wanted = Some(cluster.want(topics));
             let metadata = cluster.metadata();
-            for name in &added {
-                state.parts.add(name, Phase::Waiting, &metadata);
+            for name in added {
+                let id = state.parts.add(&name, Phase::Waiting, &metadata);
+                let incarnation = state.parts.get(id).map_or(0, |part| part.incarnation);
+                waiting.push((name, incarnation));
             }
+            let added = waiting.iter().map(|(name, _)| name.clone()).collect();
             let start = Start { positions: vec![], done: Some(done) };
             let all = all.into_iter().collect();
-            state.tell(ConsumerEvent::Assigned { added: added.clone(), all, start });
+            state.tell(ConsumerEvent::Assigned { added, all, start });
         }
         self.core.news.notify_one();
         let (core, itself) = (self.core.clone(), self.itself.clone());
         let limit = self.core.settings.rebalance_timeout;
         tokio::spawn(async move {
-            // A caller that never starts them keeps them unread, but does not stop the group.
-            if let Ok(Ok(positions)) = tokio::time::timeout(limit, started).await {
-                core.begin(&added, &positions);
+            let positions = match tokio::time::timeout(limit, &mut started).await {
+                Ok(positions) => positions,
+                // The caller needs long (a store that is away). The group waits no longer, and what is started then is read.
+                Err(_) => {
+                    tell(&itself, Command::Done(id));
+                    started.await
+                }
+            };
+            if let Ok(positions) = positions {
+                core.begin(&waiting, &positions);
             }
             tell(&itself, Command::Done(id));
         });
@@ -478,22 +488,24 @@ impl Core {
         }
     }
 
-    /// Starts assigned partitions: at the offsets given, the others at what is committed.
-    fn begin(&self, added: &[TopicPartition], positions: &[(TopicPartition, i64)]) {
+    /// Starts assigned partitions: at the offsets given, the others at what is committed. Of a partition that was taken away
+    /// meanwhile, and perhaps assigned anew, the late start of its former time says nothing.
+    fn begin(&self, added: &[(TopicPartition, u64)], positions: &[(TopicPartition, i64)]) {
+        let positions: HashMap<&TopicPartition, i64> =
+            positions.iter().map(|(name, at)| (name, *at)).collect();
         {
             let mut state = self.lock();
-            for name in added {
+            for (name, incarnation) in added {
                 let Some(id) = state.parts.id(name) else { continue };
-                if let Some(part) = state.parts.get_mut(id).filter(|part| part.phase == Phase::Waiting) {
-                    part.phase = Phase::Committed;
+                let Some(part) = state.parts.same(id, *incarnation) else { continue };
+                if part.phase != Phase::Waiting {
+                    continue;
+                }
+                part.phase = Phase::Committed;
+                if let Some(offset) = positions.get(name) {
+                    state.parts.start_at(id, *offset);
                 }
             }
-            let waiting = positions.iter().filter(|(name, _)| {
-                let part = state.parts.id(name).and_then(|id| state.parts.get(id));
-                part.is_some_and(|part| part.phase == Phase::Committed)
-            });
-            let waiting: Vec<_> = waiting.cloned().collect();
-            state.start_at(&waiting);
         }
         self.work.notify_one();
     }
@@ -547,5 +559,47 @@ pub(crate) async fn close(core: &Core) {
     let (done, closed) = oneshot::channel();
     if core.command(Command::Close(done)) {
         let _ = tokio::time::timeout(CLOSE_LIMIT, closed).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Client, ClientConfig};
+
+    /// A consumer's core, and a partition that waits to be started: its name, its slot, its incarnation.
+    fn waiting(core: &Core) -> (TopicPartition, usize, u64) {
+        let name = TopicPartition::new("t", 0);
+        let mut state = core.lock();
+        let id = state.parts.add(&name, Phase::Waiting, &Metadata::default());
+        let incarnation = state.parts.get(id).unwrap().incarnation;
+        (name, id, incarnation)
+    }
+
+    fn core() -> Arc<Core> {
+        let client = Client::new(ClientConfig::new(["127.0.0.1:1"])).unwrap();
+        Core::new(client.consumer(), None)
+    }
+
+    #[test]
+    fn a_late_start_says_nothing_of_a_partition_that_was_assigned_anew() {
+        let core = core();
+        let (name, _, former) = waiting(&core);
+        let (_, id, present) = waiting(&core);
+        core.begin(&[(name.clone(), former)], &[(name.clone(), 7)]);
+        assert_eq!(core.lock().parts.get(id).unwrap().phase, Phase::Waiting, "nobody claimed it yet");
+        core.begin(&[(name.clone(), present)], &[(name.clone(), 9)]);
+        let state = core.lock();
+        let part = state.parts.get(id).unwrap();
+        assert_eq!((part.phase, part.position), (Phase::Fetching, 9));
+    }
+
+    #[test]
+    fn a_start_moves_nothing_that_a_seek_has_started() {
+        let core = core();
+        let (name, id, incarnation) = waiting(&core);
+        core.lock().parts.start_at(id, 5);
+        core.begin(&[(name.clone(), incarnation)], &[(name, 7)]);
+        assert_eq!(core.lock().parts.get(id).unwrap().position, 5);
     }
 }

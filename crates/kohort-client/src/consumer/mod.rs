@@ -22,8 +22,7 @@ pub use batch::{FetchedBatch, OwnedRecord, Records};
 pub use builder::{ConsumerBuilder, Isolation, OffsetReset};
 pub use event::{ConsumerEvent, FatalError, HaltError, LeaveReason, RevokeAck, Start};
 pub use kohort_group::member::{CommitError, ConfigError, FetchOffsetsError};
-use kohort_group::messages::OffsetToCommit;
-use kohort_group::messages::{Offset, TopicPartition};
+use kohort_group::messages::{ErrorCode, Offset, OffsetToCommit, TopicPartition};
 use kohort_protocol::records::{Codec, Decompressor, HEADER_BYTES};
 pub use kohort_protocol::records::{Headers, Record, RecordError};
 use tokio::sync::{mpsc, oneshot};
@@ -467,6 +466,12 @@ impl ConsumerHandle {
         partitions: &[TopicPartition],
     ) -> Result<Vec<(TopicPartition, Option<OffsetAndMetadata>)>, FetchOffsetsError> {
         let answer = self.core.fetch_offsets(partitions.to_vec()).await?;
+        // One that is not known is not one that is not there.
+        let failed =
+            answer.partitions.iter().map(|(_, told)| told.error).find(|error| *error != ErrorCode::None);
+        if let Some(error) = failed {
+            return Err(FetchOffsetsError::Refused(error));
+        }
         let told = answer.partitions.into_iter().map(|(name, told)| {
             let (offset, leader_epoch, metadata) = (told.offset, told.leader_epoch, told.metadata);
             (name, (offset >= 0).then_some(OffsetAndMetadata { offset, leader_epoch, metadata }))
