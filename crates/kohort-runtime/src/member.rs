@@ -38,10 +38,18 @@ struct Owned {
     epoch: i64,
     /// What the store has.
     stored: Option<Offset>,
-    /// Where reading began: what a commit may say while the store has nothing.
+    /// Where reading began: the larger of the store's position and the group's offset, unless the log had nothing there.
     began: Option<Offset>,
     /// One past what was handed to the lanes.
     read: Option<Offset>,
+}
+
+impl Owned {
+    /// Where the next owner has to begin if nothing more is flushed. Not the store's position alone: what lies between it and
+    /// where reading began was passed over on purpose, by an operator or because another store of the group has it.
+    fn resume(&self) -> Option<Offset> {
+        self.stored.max(self.began)
+    }
 }
 
 /// A flush that is under way.
@@ -223,7 +231,8 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> MemberLoop<W, S> {
     async fn batch(&mut self, batch: FetchedBatch) -> Result<(), LaneGone> {
         let partition = batch.topic_partition();
         let Some(owned) = self.owned.get_mut(&partition) else { return Ok(()) };
-        owned.began.get_or_insert(batch.first_offset());
+        // Below where it should have begun only if the log was cut or made anew.
+        owned.began = Some(owned.began.map_or(batch.first_offset(), |began| began.min(batch.first_offset())));
         if self.spoilt {
             // Read again after the rewind, which goes back to where reading began at the latest.
             return Ok(());
@@ -285,22 +294,21 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> MemberLoop<W, S> {
         self.claim_backoff = BACKOFF;
         let committed: BTreeMap<TopicPartition, Offset> =
             committed.into_iter().filter_map(|(tp, o)| Some((tp, o?.offset))).collect();
-        let Some(mut start) = self.starts.pop() else { return };
         for claim in claims {
-            let known = committed.get(&claim.partition).copied();
-            if let Some(position) = claim.position.filter(|p| known.is_none_or(|c| *p > c)) {
-                start.at(claim.partition.clone(), position);
-                // If the partition was assigned anew meanwhile its older start is gone; `seek` says the same to the new one.
+            let began = claim.position.max(committed.get(&claim.partition).copied());
+            if let Some(began) = began {
+                // Each start knows what it is for, and passes the others over.
+                for start in &mut self.starts {
+                    start.at(claim.partition.clone(), began);
+                }
             }
             self.owned.insert(
                 claim.partition,
-                Owned { epoch: claim.epoch, stored: claim.position, began: None, read: None },
+                Owned { epoch: claim.epoch, stored: claim.position, began, read: None },
             );
         }
         self.unclaimed.clear();
-        start.go();
-        // Older ones that wait cover partitions that are claimed by now too.
-        self.starts.clear();
+        self.starts.drain(..).for_each(Start::go);
     }
 
     /// Finishes, flushes and commits what is in hand of partitions that go to somebody else.
@@ -342,7 +350,7 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> MemberLoop<W, S> {
             // A commit in our generation is the coordinator's word that the partitions are ours. What it says is no news: the store has
             // it already, or reading began there. A zombie is refused here, and never claims what another has claimed.
             let known: Vec<(TopicPartition, Offset)> =
-                self.owned.iter().filter_map(|(tp, o)| Some((tp.clone(), o.stored.or(o.began)?))).collect();
+                self.owned.iter().filter_map(|(tp, o)| Some((tp.clone(), o.resume()?))).collect();
             if let Err(e) = self.handle.commit(known).await {
                 tracing::warn!(
                     "group `{}` does not confirm this member's partitions yet: {e}",
@@ -368,11 +376,10 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> MemberLoop<W, S> {
             Ok(claims) => {
                 for claim in claims {
                     let Some(owned) = self.owned.get_mut(&claim.partition) else { continue };
-                    if let Some(from) = claim.position.or(owned.began) {
+                    (owned.epoch, owned.stored, owned.read) = (claim.epoch, claim.position, None);
+                    if let Some(from) = owned.resume() {
                         self.handle.seek(&claim.partition, SeekTo::Offset(from));
                     }
-                    *owned =
-                        Owned { epoch: claim.epoch, stored: claim.position, began: owned.began, read: None };
                 }
                 self.spoilt = false;
             }
@@ -467,8 +474,11 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> MemberLoop<W, S> {
                     break;
                 }
             }
+            // Where nothing came yet, the place at which the consumer waits: a group that began at the end must go on there, or
+            // what is written until its next owner comes would be before *its* end.
+            let place = |tp: &TopicPartition, o: &Owned| o.resume().or_else(|| self.handle.position(tp));
             let done: Vec<(TopicPartition, Offset)> =
-                self.owned.iter().filter_map(|(tp, o)| Some((tp.clone(), o.stored?))).collect();
+                self.owned.iter().filter_map(|(tp, o)| Some((tp.clone(), place(tp, o)?))).collect();
             if !done.is_empty()
                 && let Err(e) = self.handle.commit(done).await
             {

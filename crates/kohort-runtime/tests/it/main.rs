@@ -1,4 +1,5 @@
 //! Groups against a broker in this process.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod positions;
 mod pressure;
