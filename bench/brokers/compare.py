@@ -8,6 +8,7 @@ quiet two-core machine. One JSON line a measurement goes to --out, the table to 
 the machine's cores, and only what was measured in one run is comparable.
 """
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -107,11 +108,13 @@ def script(server, name, *args):
 class Table:
     """What was measured: measure -> server -> values, in the order in which it was first seen."""
 
-    def __init__(self, out):
-        self.cells, self.out = {}, out
+    def __init__(self, out, quiet=False):
+        self.cells, self.out, self.quiet = {}, out, quiet
 
     def note(self, measure, server, value):
         self.cells.setdefault(measure, {}).setdefault(server.name, []).append(value)
+        if self.quiet:
+            return
         print(f"{server.name:8} {measure}: {'none' if value is None else format(value, '.4g')}", file=sys.stderr, flush=True)
         if self.out:
             with open(self.out, "a") as f:
@@ -155,10 +158,10 @@ def measure_start(server, table):
     table.note("memory after it, MiB", server, rss_mib(server.pid))
 
 
-def measure_load(server, table, count):
+def measure_load(server, table, count, turn):
     for size in SIZES:
         n = count if size == SIZES[0] else count // 2
-        topic = f"load-{size}"
+        topic = f"load-{size}-{turn}"
         create_topic(server.bootstrap, topic, 4)
         r = script(server, "produce", "--topic", topic, "--no-create", "--size", size, "--count", n, "--keep")
         assert r["stored"] == r["count"] == n and not r["errors"], r
@@ -168,7 +171,25 @@ def measure_load(server, table, count):
         assert r["count"] == n and not r["gaps"] and not r["dups"], r
         table.note(f"consume {size} B, k records/s", server, r["msg_s"] / 1e3)
         table.note(f"consume {size} B: broker's CPU, s per million", server, r["broker_cpu_s"] / n * 1e6)
-    table.note("memory after this load, MiB", server, rss_mib(server.pid))
+
+
+def run_load(servers, args, table):
+    """Both servers are up at once and take turns, so that what else happens on the machine happens to both, and Kafka's JIT is warm. The
+    first turn is not counted."""
+    with contextlib.ExitStack() as stack:
+        running = []
+        for cls in servers:
+            server = cls(args, stack.enter_context(tempfile.TemporaryDirectory(prefix="kohort-compare-", ignore_cleanup_errors=True)))
+            server.start()
+            stack.callback(server.stop)
+            running.append(server)
+        for server in running:
+            measure_load(server, Table("", quiet=True), args.count // 4, "warm")
+        for turn in range(args.rounds):
+            for server in running if turn % 2 == 0 else reversed(running):
+                measure_load(server, table, args.count, turn)
+        for server in running:
+            table.note("memory after this load, MiB", server, rss_mib(server.pid))
 
 
 def measure_latency(server, table, seconds):
@@ -182,7 +203,7 @@ def measure_latency(server, table, seconds):
 
 def measure_groups(server, table, modes):
     for mode in modes:
-        r = script(server, "group", "--mode", mode, "--session-timeout", 6000)
+        r = script(server, "group", "--mode", mode, "--session-timeout", 6000, "--without-process-start")
         for key, name in STEPS[mode]:
             table.note(f"{name}, s", server, r.get(key))
 
@@ -200,9 +221,10 @@ Measured {date} on {machine}; load average {before} before, {after} after. Made 
     python bench/brokers/compare.py --kafka DIR --results bench/brokers/RESULTS.md
 
 {rounds} rounds; in each, both servers one after the other (the order turns), each with a fresh folder, default settings and
-`group.initial.rebalance.delay.ms=0`, Kafka 4.3.1 as one KRaft node with 1 GiB of heap. The client is librdkafka {librdkafka}
+`group.initial.rebalance.delay.ms=0`, Kafka 4.3.1 as one KRaft node with 1 GiB of heap. For throughput both are up and take turns, after one
+that warms them and is not counted. The client is librdkafka {librdkafka}
 (confluent-kafka), 4 partitions; client and server share the cores, so the ratio is what counts. Median [least-most]. Rebalances:
-`group.py`, 6 partitions, session 6 s, heartbeat 2 s; the start of a member's process, 0.1 to 0.2 s, is in its join. "Parking off" is
+`group.py`, 6 partitions, session 6 s, heartbeat 2 s; a join begins when the member's process is ready to subscribe. "Parking off" is
 `kohort.park.heartbeats=false` and `kohort.lost.connection.grace.ms=0`.
 {busy}
 {table}
@@ -228,7 +250,7 @@ def main():
     # Asked to end, it ends its servers too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     only, table, before = set(a.only.split(",")), Table(a.out), os.getloadavg()[0]
-    for n in range(a.rounds):
+    for n in range(a.rounds if only - {"load"} else 0):
         servers = [Kohort, Kafka] if n % 2 == 0 else [Kafka, Kohort]
         groups = "groups" in only and n < a.group_rounds
         if groups and n == 0:
@@ -241,15 +263,14 @@ def main():
                 else:
                     server.start()
                 try:
-                    if cls is not Unparked:
-                        if "load" in only:
-                            measure_load(server, table, a.count)
-                        if "latency" in only:
-                            measure_latency(server, table, a.seconds)
+                    if "latency" in only and cls is not Unparked:
+                        measure_latency(server, table, a.seconds)
                     if groups:
                         measure_groups(server, table, STEPS if n == 0 and cls is not Unparked else ["dynamic"])
                 finally:
                     server.stop()
+    if "load" in only:
+        run_load([Kohort, Kafka], a, table)
     print(table.markdown())
     if a.results:
         import confluent_kafka
