@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kohort's broker beside Apache Kafka, one after the other in every round: the whole table of RESULTS.md in one command.
 
-    compare.py --kafka DIR [--kohort target/release/kohort] [--rounds 3] [--only startup,load,latency,groups] [--results RESULTS.md]
+    compare.py --kafka DIR [--kohort target/release/kohort] [--rounds 3] [--only startup,load,latency,groups] [--results RESULTS.md] [--readme]
 
 DIR is the folder of `tests/peers/kafka install`. Needs Python with confluent-kafka and psutil, and takes under ten minutes on a
 quiet two-core machine. One JSON line a measurement goes to --out, the table to stdout. Read the ratios: server and clients share
@@ -208,6 +208,38 @@ def measure_groups(server, table, modes):
             table.note(f"{name}, s", server, r.get(key))
 
 
+#: The short table of README.md and README.zh-CN.md. What only a quiet machine can tell is left out of it on a busy one.
+SHORT = [
+    ("process start to first acknowledged record, s", "process start to first acknowledged record, s", "从进程启动到第一条被确认的记录，秒", False),
+    ("memory after it, MiB", "memory after it, MiB", "此后的内存，MiB", False),
+    ("memory after this load, MiB", "memory after millions of records, MiB", "数百万条记录之后的内存，MiB", False),
+    *[(f"{verb} {size} B{what}", f"{verb} {size} B{what}", f"{zh} {size} B{zh_what}", quiet)
+      for verb, zh in (("produce", "写入"), ("consume", "读取")) for size in SIZES
+      for what, zh_what, quiet in ((", k records/s", "，千条/秒", True), (": broker's CPU, s per million", "：broker 的 CPU，秒/百万条", False))],
+    ("end to end at 1,000 records/s, p99, ms", "end to end at 1,000 records/s, p99, ms", "每秒 1,000 条时端到端 p99，毫秒", False),
+    ("second member joins, s", "a second member joins a group, s", "第二个成员加入组，秒", False),
+    ("third member joins, cooperative, s", "a third member joins, cooperative, s", "第三个成员加入（cooperative），秒", False),
+    ("a member is killed (-9), session 6 s, s", "a member is killed (-9), session 6 s, s", "一个成员被 kill -9（会话 6 秒），秒", False),
+    ("a member leaves, s", "a member leaves, s", "一个成员离开，秒", False),
+]
+BEGIN, END = "<!-- figures: bench/brokers/compare.py --readme -->\n", "<!-- /figures -->"
+
+
+def write_short(table, busy):
+    for file, column, head in (("README.md", 1, "| same machine, same run | Kohort | Apache Kafka 4.3.1 | Kohort / Kafka |"),
+                               ("README.zh-CN.md", 2, "| 同一台机器，同一次测量 | Kohort | Apache Kafka 4.3.1 | Kohort / Kafka |")):
+        rows = [head, "|---|---|---|---|"]
+        for row in SHORT:
+            by = table.cells.get(row[0]) or table.cells.get(row[0].replace(" B,", " B, acks=all,"))
+            if by and not (busy and row[3]):
+                ours, theirs = (statistics.median(v for v in by[s] if v is not None) for s in ("kohort", "kafka"))
+                shown, ratio = (f"{ours:.2g}", f"{ours / theirs:.2g}") if ours else ("< 0.01", f"< {0.01 / theirs:.1g}")
+                rows.append(f"| {row[column]} | {shown} | {theirs:.3g} | {ratio} |")
+        path = HERE.parents[1] / file
+        before, _, rest = path.read_text().partition(BEGIN)
+        path.write_text(before + BEGIN + "\n".join(rows) + "\n" + END + rest.partition(END)[2])
+
+
 def machine():
     model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
     memory = int(next(x for x in open("/proc/meminfo")).split()[1]) / 2**20
@@ -218,7 +250,7 @@ RESULTS = """# Kohort's broker beside Apache Kafka
 
 Measured {date} on {machine}; load average {before} before, {after} after. Made by
 
-    python bench/brokers/compare.py --kafka DIR --results bench/brokers/RESULTS.md
+    python bench/brokers/compare.py --kafka DIR --results bench/brokers/RESULTS.md --readme
 
 {rounds} rounds; in each, both servers one after the other (the order turns), each with a fresh folder, default settings and
 `group.initial.rebalance.delay.ms=0`, Kafka 4.3.1 as one KRaft node with 1 GiB of heap. For throughput both are up and take turns, after one
@@ -245,6 +277,7 @@ def main():
     p.add_argument("--seconds", type=float, default=8, help="how long latency is measured")
     p.add_argument("--only", default="startup,load,latency,groups")
     p.add_argument("--out", default="")
+    p.add_argument("--readme", action="store_true", help="write the short table into README.md and README.zh-CN.md too")
     p.add_argument("--results", default="", help="write the table with its circumstances to this file")
     a = p.parse_args()
     # Asked to end, it ends its servers too.
@@ -272,12 +305,15 @@ def main():
     if "load" in only:
         run_load([Kohort, Kafka], a, table)
     print(table.markdown())
+    busy = before > os.cpu_count() / 2
+    if a.readme:
+        write_short(table, busy)
     if a.results:
         import confluent_kafka
         load = [f"{x:.1f}" for x in (before, os.getloadavg()[0])]
         pathlib.Path(a.results).write_text(RESULTS.format(
             date=datetime.date.today(), machine=machine(), before=load[0], after=load[1], rounds=a.rounds,
-            busy=BUSY if before > os.cpu_count() / 2 else "", librdkafka=confluent_kafka.libversion()[0], table=table.markdown()))
+            busy=BUSY if busy else "", librdkafka=confluent_kafka.libversion()[0], table=table.markdown()))
 
 
 if __name__ == "__main__":
