@@ -414,8 +414,10 @@ async fn a_pause_outlasts_a_cooperative_rebalance_and_no_eager_one() {
             produce(&client, &topic, name.partition, &["a"]).await;
         }
         if outlasts {
-            let early = tokio::time::timeout(Duration::from_millis(500), one.next()).await;
-            assert!(early.is_err(), "{early:?}");
+            // The rebalance may have a last word; a batch would be one of a paused partition.
+            while let Ok(event) = tokio::time::timeout(Duration::from_millis(500), one.next()).await {
+                assert!(!matches!(event, ConsumerEvent::Batch(_)), "{event:?}");
+            }
             one.resume(&stayed);
         }
         assert_eq!(read(&mut one, 2).await.len(), 2, "{assignor}");
