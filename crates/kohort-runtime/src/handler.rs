@@ -262,6 +262,12 @@ impl HandlerMember {
 
     async fn batch(&mut self, batch: FetchedBatch) -> Result<(), String> {
         let Some(owned) = self.owned.get_mut(&batch.topic_partition()) else { return Ok(()) };
+        if owned.watermark.as_ref().is_some_and(|w| batch.first_offset() < w.handed_out()) {
+            // The log was cut, or the topic made anew: these are other records under numbers that were handed out before. What is in
+            // hand is finished, and says nothing of them.
+            (owned.epoch, owned.watermark) = (self.next_epoch, None);
+            self.next_epoch += 1;
+        }
         let watermark = owned.watermark.get_or_insert_with(|| Watermark::new(batch.first_offset()));
         for record in batch.records().map_while(Result::ok) {
             watermark.hand_out(record.offset, record.offset + 1);

@@ -59,6 +59,12 @@ impl Watermark {
         }
     }
 
+    /// One past what was handed out.
+    #[must_use]
+    pub fn handed_out(&self) -> i64 {
+        self.handed_out
+    }
+
     /// Everything below this is done: what may be committed.
     #[must_use]
     pub fn committable(&self) -> i64 {
