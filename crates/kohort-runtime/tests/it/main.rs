@@ -1,5 +1,6 @@
 //! Groups against a broker in this process.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod letters;
 mod positions;
 mod pressure;
