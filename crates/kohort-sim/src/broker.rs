@@ -1,13 +1,17 @@
 //! The broker's shell around the coordinator: a log that becomes durable later than it is written, replies that wait
-//! for it, answers in the order of their requests, crashes that lose everything else.
+//! for it, answers in the order of their requests, appends that fail, crashes that lose everything else.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use kohort_group::coordinator::{
     self, CallId, Client, Config, ConnectionId, Coordinator, Effect, Event, Record,
 };
 use kohort_group::member::{Request, RequestId, Response};
+use kohort_group::messages::{
+    ErrorCode, JoinGroupResponse, LeaveGroupResponse, OffsetCommitResponse, OffsetFetchResponse,
+    SyncGroupResponse,
+};
 
 use crate::bugs::Bug;
 use crate::checkers::Violation;
@@ -34,6 +38,8 @@ pub(crate) struct Broker {
     wakeups: u64,
     /// Crash in the flush after so many more appends.
     pub(crate) doomed: Option<u64>,
+    /// So many of the next appends fail: the disk is full.
+    pub(crate) full: u64,
 }
 
 /// With the bug `lost-wakeup`: so many wakeups are delivered.
@@ -45,6 +51,8 @@ struct Waiting {
     call: CallId,
     request: RequestId,
     response: Option<Response>,
+    /// What it is told if the coordinator's state is thrown away meanwhile.
+    failure: Response,
 }
 
 impl Broker {
@@ -62,6 +70,7 @@ impl Broker {
             timer: None,
             wakeups: 0,
             doomed: None,
+            full: 0,
         }
     }
 
@@ -145,7 +154,7 @@ impl World {
         let busy = !queue.is_empty();
         self.broker.last_call += 1;
         let call = CallId(self.broker.last_call);
-        queue.push_back(Waiting { call, request: id, response: None });
+        queue.push_back(Waiting { call, request: id, response: None, failure: failure(&request) });
         self.broker.calls.insert(call, connection);
         if busy {
             self.tell_coordinator(Event::Busy(connection))?;
@@ -200,6 +209,7 @@ impl World {
         let mut touched = Vec::new();
         for effect in effects {
             match effect {
+                Effect::Append(_) if self.broker.full > 0 => return self.start_over(),
                 Effect::Append(record) => {
                     self.trace.fold(0x_a99e);
                     self.trace.tell(self.now, format_args!("  append {}", Tale(&record)));
@@ -233,6 +243,36 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// An append failed: everybody who waits is told so, and what the coordinator believes gives way to what the log says.
+    /// Connections and what was answered before stay as they are.
+    fn start_over(&mut self) -> Result<(), Violation> {
+        self.broker.full -= 1;
+        self.trace.tell(self.now, format_args!("an append fails, the log has {}", self.broker.log.len()));
+        let seed = self.random.ids.next();
+        let (coordinator, effects) = match self.broker.coordinator.take() {
+            Some(stubborn) if self.bug == Some(Bug::Stubborn) => (stubborn, Vec::new()),
+            _ => {
+                let mut coordinator = Coordinator::new(self.coordinator_config(), seed);
+                self.broker.log.iter().for_each(|record| coordinator.replay(record));
+                let effects = coordinator.loaded(self.time());
+                (coordinator, effects)
+            }
+        };
+        self.checkers.restarted(&coordinator)?;
+        self.broker.coordinator = Some(coordinator);
+        let answered: BTreeSet<CallId> = self.broker.held.iter().map(|(_, call, _)| *call).collect();
+        let connections: Vec<_> = self.broker.connections.keys().copied().collect();
+        for connection in connections {
+            let queue = self.broker.connections.get_mut(&connection).into_iter().flatten();
+            for waiting in queue.filter(|it| it.response.is_none() && !answered.contains(&it.call)) {
+                self.broker.calls.remove(&waiting.call);
+                waiting.response = Some(waiting.failure.clone());
+            }
+            self.answer(connection);
+        }
+        self.perform_broker(effects)
     }
 
     /// Starts a flush of what is written, if none is under way.
@@ -308,6 +348,37 @@ impl World {
             self.broker.timer = Some(at);
             let boot = self.broker.boot;
             self.at(at, Happening::BrokerTimer { boot });
+        }
+    }
+}
+
+/// What the shell answers where an append failed.
+fn failure(request: &Request) -> Response {
+    let error = ErrorCode::NotCoordinator;
+    match request {
+        Request::JoinGroup(it) => Response::JoinGroup(JoinGroupResponse {
+            error,
+            generation: -1,
+            protocol_type: None,
+            protocol_name: None,
+            leader: String::new(),
+            skip_assignment: false,
+            member_id: it.member_id.clone(),
+            members: Vec::new(),
+        }),
+        Request::SyncGroup(_) => Response::SyncGroup(SyncGroupResponse {
+            error,
+            protocol_type: None,
+            protocol_name: None,
+            assignment: Vec::new(),
+        }),
+        Request::Heartbeat(_) => Response::Heartbeat(error),
+        Request::LeaveGroup(_) => Response::LeaveGroup(LeaveGroupResponse { error, members: Vec::new() }),
+        Request::OffsetCommit(it) => Response::OffsetCommit(OffsetCommitResponse {
+            partitions: it.offsets.iter().map(|(partition, _)| (partition.clone(), error)).collect(),
+        }),
+        Request::OffsetFetch(_) => {
+            Response::OffsetFetch(OffsetFetchResponse { error, partitions: Vec::new() })
         }
     }
 }

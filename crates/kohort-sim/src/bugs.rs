@@ -21,10 +21,11 @@ pub(crate) enum Bug {
     LostWakeup,
     Orphan,
     Restless,
+    Stubborn,
 }
 
 /// All of them: name, what it does, and the invariant it breaks.
-const BUGS: [(Bug, &str, &str); 8] = [
+const BUGS: [(Bug, &str, &str); 9] = [
     (Bug::ZombieCommits, "zombie-commits", "commits are stored whoever sends them (NoCommitFromThePast)"),
     (
         Bug::TwoOwners,
@@ -41,6 +42,11 @@ const BUGS: [(Bug, &str, &str); 8] = [
     (Bug::LostWakeup, "lost-wakeup", "the coordinator is not woken any more after a while (Progress)"),
     (Bug::Orphan, "orphan", "the leader forgets one partition (NoOrphan)"),
     (Bug::Restless, "restless", "a cooperative-sticky leader deals everything anew (Sticky or OneOwner)"),
+    (
+        Bug::Stubborn,
+        "stubborn",
+        "the coordinator keeps what it believed when an append failed (ReplayEqualsState)",
+    ),
 ];
 
 /// The deliberate bugs: name and what it does.

@@ -14,6 +14,7 @@ pub(crate) enum Fault {
     Growth,
     Resubscribe,
     Close,
+    FullDisk,
 }
 
 impl World {
@@ -27,6 +28,7 @@ impl World {
             Fault::Growth,
             Fault::Resubscribe,
             Fault::Close,
+            Fault::FullDisk,
         ] {
             self.schedule_next(fault);
         }
@@ -43,6 +45,7 @@ impl World {
             Fault::Growth => faults.growth,
             Fault::Resubscribe => faults.resubscribe,
             Fault::Close => faults.close,
+            Fault::FullDisk => faults.full_disk,
         };
         if mean > 0 {
             let at = self.random.faults.between(1, 2 * mean);
@@ -101,6 +104,8 @@ impl World {
             Fault::Growth => self.grow(),
             Fault::Resubscribe => self.resubscribe(place)?,
             Fault::Close => self.close_host(place)?,
+            // The next appends fail, each of its own.
+            Fault::FullDisk => self.broker.full = self.random.faults.between(1, 3),
         }
         Ok(())
     }
@@ -131,6 +136,7 @@ impl World {
     pub(crate) fn heal(&mut self) -> Result<(), Violation> {
         self.trace.tell(self.now, format_args!("everything heals"));
         self.healed = Some(self.now);
+        self.broker.full = 0;
         self.start_broker()?;
         for place in 0..self.hosts.len() {
             self.hosts[place].cut_until = self.now;

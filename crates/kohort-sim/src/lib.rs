@@ -1,7 +1,7 @@
 //! The simulation: members and a coordinator in one thread under seeded faults.
 //!
 //! A seed draws a world ([`Outcome::options`]): how many consumers in how many groups, their assignors and timeouts,
-//! how the network delays, and which faults happen: the broker crashes and loses what was not durable, processes crash,
+//! how the network delays, and which faults happen: the broker crashes and loses what was not durable, its disk is full, processes crash,
 //! freeze and wake up as zombies, machines vanish without a word, connections break, hosts are cut off, topics
 //! grow, applications hang, close, and change their minds. Through all of it the named invariants hold; then everything
 //! heals, and the groups must become stable in bounded time and stay so.

@@ -53,6 +53,7 @@ pub(crate) struct Faults {
     pub(crate) growth: u64,
     pub(crate) resubscribe: u64,
     pub(crate) close: u64,
+    pub(crate) full_disk: u64,
 }
 
 /// The assignor lists that groups use: each alone, and the ones people run while they change over.
@@ -128,6 +129,7 @@ impl Faults {
             growth: one(5_000),
             resubscribe: one(4_000),
             close: one(3_000),
+            full_disk: one(3_000),
         }
     }
 }
@@ -147,9 +149,12 @@ impl fmt::Display for Drawn {
         write!(f, " delay={}..{} flush={}..{}", self.delay.0, self.delay.1, self.flush.0, self.flush.1)?;
         write!(f, " callback={}..{} tick={}", self.callback.0, self.callback.1, self.tick)?;
         write!(f, " fault-time={}", self.fault_time)?;
-        let Faults { broker_crash, host_crash, freeze, cut, reset, growth, resubscribe, close } =
+        let Faults { broker_crash, host_crash, freeze, cut, reset, growth, resubscribe, close, full_disk } =
             &self.faults;
         write!(f, " broker-crash={broker_crash} host-crash={host_crash} freeze={freeze} cut={cut}")?;
-        write!(f, " reset={reset} growth={growth} resubscribe={resubscribe} close={close}")
+        write!(
+            f,
+            " reset={reset} growth={growth} resubscribe={resubscribe} close={close} full-disk={full_disk}"
+        )
     }
 }

@@ -69,6 +69,12 @@ impl Checkers {
         self.replay.recovered(coordinator)
     }
 
+    /// An append failed, and the coordinator was made anew from the log as it stands.
+    pub(crate) fn restarted(&mut self, coordinator: &Coordinator) -> Result<(), Violation> {
+        self.commits.stepped();
+        self.recovered(coordinator)
+    }
+
     /// The run is over: one last restart.
     pub(crate) fn finish(
         &mut self,
