@@ -124,19 +124,22 @@ impl Log {
             stats.bytes_after += group.new.size;
             let swap = swap_path(&self.dir, base, next);
             std::fs::rename(&group.part, &swap)?;
-            self.sealed.drain(at..at + group.old.len());
-            for sealed in group.old {
-                sealed.delete()?;
+            for sealed in &group.old {
+                Arc::clone(sealed).delete()?;
             }
-            std::fs::rename(&swap, files::path(&self.dir, base, files::LOG))?;
+            // The log changes once all that can fail is done. Until then readers have the old files, which are open.
+            let count = group.old.len();
             if group.new.size > 0 || base == self.start_offset || at == 0 {
                 group.new.write_indexes(&self.dir)?;
+                std::fs::rename(&swap, files::path(&self.dir, base, files::LOG))?;
                 let interval = self.config.index_interval_bytes;
                 let sealed = group.new.seal(&self.dir, next, interval, group.modified_ms);
+                self.sealed.drain(at..at + count);
                 self.sealed.insert(at, Arc::new(sealed));
             } else {
                 // Nothing is left of it: its neighbour covers its offsets.
-                files::remove(&files::path(&self.dir, base, files::LOG))?;
+                files::remove(&swap)?;
+                self.sealed.drain(at..at + count);
                 self.stretch(at - 1, next);
             }
         }

@@ -195,6 +195,26 @@ fn what_retention_deleted_meanwhile_is_not_put_back() {
 }
 
 #[test]
+fn a_swap_that_fails_hides_no_records() {
+    let dir = TempDir::new().expect("a folder");
+    let (mut log, _) = open(&dir, compacting());
+    fill(&mut log, 60);
+    let all = records(&log);
+    let compacted = log.compaction_due(NOW).expect("due").run().expect("runs");
+    let in_the_way = log.sealed[1].path(files::INDEX);
+    std::fs::remove_file(&in_the_way).expect("removes");
+    std::fs::create_dir(&in_the_way).expect("makes");
+    assert!(log.compacted(compacted).is_err());
+    assert_eq!(records(&log), all, "readers have what they had");
+    std::fs::remove_dir(&in_the_way).expect("removes");
+    drop(log);
+    let (log, found) = open(&dir, compacting());
+    let keys: std::collections::BTreeSet<_> = all.into_iter().map(|r| r.1).collect();
+    let left: std::collections::BTreeSet<_> = records(&log).into_iter().map(|r| r.1).collect();
+    assert_eq!((left, found.truncated_bytes), (keys, 0), "and the next start goes on with it");
+}
+
+#[test]
 fn what_was_compacted_in_vain_is_compacted_again() {
     let dir = TempDir::new().expect("a folder");
     let (mut log, _) = open(&dir, compacting());
