@@ -129,7 +129,7 @@ impl Shared {
                 return None;
             }
             let metadata = self.cluster.metadata();
-            state.follow(&metadata);
+            state.follow(&metadata, &self.settings);
             self.expire(&mut state, now, &mut told);
             self.identify(&mut state);
             self.send_due(&mut state, now, &mut told);
@@ -427,7 +427,7 @@ impl Shared {
                         }
                     }
                     let metadata = self.cluster.metadata();
-                    state.follow(&metadata);
+                    state.follow(&metadata, &self.settings);
                     self.send_due(&mut state, now, &mut told);
                 }
             }
@@ -572,11 +572,15 @@ fn put_length(out: &mut BytesMut, length: usize, flexible: bool, long: bool) {
 
 impl State {
     /// Takes leaders and new partitions from the metadata.
-    pub(crate) fn follow(&mut self, metadata: &Metadata) {
+    pub(crate) fn follow(&mut self, metadata: &Metadata, settings: &ProducerBuilder) {
         if self.metadata == metadata.version {
             return;
         }
         self.metadata = metadata.version;
+        // Keys go by the number of partitions: a producer that stayed at a former one would write a key elsewhere than all others do.
+        for index in 0..self.topics.len() {
+            self.grow(index, metadata, settings);
+        }
         for topic in &mut self.topics {
             for (partition, queue) in topic.queues.iter_mut().enumerate() {
                 let leader =

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kohort_client::{Acks, Compression, OffsetReset, Outgoing, ProduceError, SendError};
+use kohort_client::{
+    Acks, Client, ClientConfig, Compression, OffsetReset, Outgoing, ProduceError, SendError,
+};
 
 use crate::relay::{Fate, PRODUCE, Relays, Way, every};
 use crate::server::{PATIENCE, Server, produce_with, read, soon, tp, values};
@@ -19,6 +21,28 @@ async fn acks_tell_where_records_are() {
     assert_eq!(produce_with(&producer, &topic, 1, &["d"]).await, [0]);
     assert_eq!(produce_with(&producer, &topic, 0, &["e"]).await, [3]);
     producer.close(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn partitions_that_are_added_are_written_to_by_a_producer_that_runs() {
+    let server = Server::start().await;
+    let config = ClientConfig::new([&*server.bootstrap]).metadata_max_age(Duration::from_millis(100));
+    let client = Client::new(config).unwrap();
+    let topic = server.topic(&client, 1).await;
+    let producer = client.producer().build();
+    produce_with(&producer, &topic, 0, &["first"]).await;
+    client.admin().create_partitions(&topic, 4).await.unwrap();
+    let grown = async {
+        for number in 0_u32.. {
+            let key = number.to_be_bytes();
+            let record = Outgoing::to(&topic).key(&key).value(b"x");
+            if producer.send(record).await.unwrap().await.unwrap().partition == 3 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("a record in the last partition", grown).await;
 }
 
 #[tokio::test]
