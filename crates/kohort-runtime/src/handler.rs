@@ -174,7 +174,8 @@ impl HandlerMember {
         match self.serve().await {
             Ok(()) => {
                 let drained = self.drain(self.config.drain_timeout).await;
-                self.commit().await;
+                // A coordinator that is away must not hold the end up; what is not committed is handled again.
+                let _ = tokio::time::timeout(self.config.drain_timeout, self.commit()).await;
                 self.consumer.close().await;
                 Ending::Stopped { drained }
             }

@@ -1,4 +1,4 @@
-//! What nobody foresaw of a topic: a dead-letter topic that takes too little, a topic that is made anew.
+//! What nobody foresaw: a dead-letter topic that takes too little, a topic that is made anew, a broker that is away at the end.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -145,4 +145,22 @@ async fn a_topic_that_is_made_anew_is_handled_from_its_beginning() {
     until(8, &done).await;
     assert!(running.stop().await.drained);
     assert_eq!(done.load(Ordering::Relaxed), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_ends_soon_although_its_broker_is_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let (broker, client) = broker(&folder).await;
+    produce(&client, &[b"1", b"2", b"3"]).await;
+    let done = Arc::new(AtomicI64::new(0));
+    let mut config = config();
+    // Nothing is committed before the end.
+    config.flush_interval = Duration::from_secs(600);
+    config.drain_timeout = Duration::from_millis(500);
+    let handler = Arc::new(Count(Arc::clone(&done)));
+    let running = HandlerGroup::start(&client, config, Retries::default(), handler).unwrap();
+    until(3, &done).await;
+    broker.shutdown().await;
+    let ended = tokio::time::timeout(Duration::from_secs(20), running.stop()).await;
+    assert!(ended.is_ok(), "the last commit is waited for");
 }
