@@ -2,6 +2,11 @@
 
 use core::fmt::Write as _;
 
+/// A member id is kept in a classic text, which has no room for more bytes.
+const MEMBER_ID_BYTES_MAX: usize = i16::MAX as usize;
+/// A UUID, and what stands before it.
+const SUFFIX_BYTES: usize = 37;
+
 /// `SplitMix64` (Steele, Lea, Flood 2014): every seed is a good one, and a run can be made twice.
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
@@ -19,12 +24,14 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// `<name>-<UUID v4>`, as Kafka forms member ids.
+    /// `<name>-<UUID v4>`, as Kafka forms member ids. Of a name as long as a client's may be, what fits: Kafka cannot write the record
+    /// of a group with such a member at all.
     pub(super) fn member_id(&mut self, name: &str) -> String {
         // RFC 9562, 5.4: version 4 in the high nibble of byte 6, variant 10 in the high bits of byte 8.
         let high = (self.next() & !0xf000) | 0x4000;
         let low = (self.next() & !(0b11 << 62)) | (0b10 << 62);
-        let mut id = String::with_capacity(name.len() + 37);
+        let name = &name[..name.floor_char_boundary(MEMBER_ID_BYTES_MAX - SUFFIX_BYTES)];
+        let mut id = String::with_capacity(name.len() + SUFFIX_BYTES);
         write!(
             id,
             "{name}-{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
@@ -46,6 +53,12 @@ mod tests {
     #[test]
     fn a_member_id_is_a_name_and_a_uuid_of_version_4() {
         let mut random = Random::new(7);
+        let long = format!("x{}", "ä".repeat(20_000));
+        assert_eq!(
+            random.member_id(&long).len(),
+            i16::MAX as usize - 1,
+            "it fits a record, and no letter is cut"
+        );
         for _ in 0..100 {
             let id = random.member_id("app");
             let uuid = id.strip_prefix("app-").unwrap();
