@@ -146,8 +146,12 @@ impl Beat {
     /// When the next beat is due at the latest. While the rhythm is not known, that is what Kafka's documentation advises to
     /// stay below; and a beat that was once quicker than usual is not what to count on.
     pub(super) fn due(&self, now: Time, session_timeout: Duration) -> Time {
-        let interval = self.interval.map_or(session_timeout / 3, |known| known.max(guess(session_timeout)));
-        self.last.unwrap_or(now) + interval
+        self.last.unwrap_or(now) + self.rhythm(session_timeout)
+    }
+
+    /// The longest that is to be expected between two beats.
+    pub(super) fn rhythm(&self, session_timeout: Duration) -> Duration {
+        self.interval.map_or(session_timeout / 3, |known| known.max(guess(session_timeout)))
     }
 
     /// The heartbeat is parked.

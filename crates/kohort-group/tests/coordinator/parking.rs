@@ -274,9 +274,29 @@ fn a_member_whose_client_looks_for_the_coordinator_lives() {
     fake.event(Event::Closed(ONE));
     fake.pass(499);
     seek(&mut fake, "app");
-    fake.pass(SESSION - 500);
+    fake.pass(SESSION / 3);
+    park(&mut fake, TWO, &ids[0]);
+    fake.pass(SESSION - 1);
     assert_eq!(fake.state(), State::Stable, "its session is what counts again");
     fake.pass(1);
+    assert_eq!(fake.state(), State::Empty);
+}
+
+#[test]
+fn a_member_whose_client_looked_for_the_coordinator_and_that_misses_two_beats_is_dead() {
+    let mut fake = parking();
+    let ids = fake.stable(1);
+    park(&mut fake, ONE, &ids[0]);
+    fake.event(Event::Closed(ONE));
+    fake.pass(499);
+    // Perhaps a tool of the same name, which will ask again and again.
+    for _ in 0..3 {
+        seek(&mut fake, "app");
+    }
+    fake.pass(2 * (SESSION / 3) - 500);
+    assert_eq!(fake.state(), State::Stable);
+    seek(&mut fake, "app");
+    fake.pass(502);
     assert_eq!(fake.state(), State::Empty);
 }
 

@@ -23,7 +23,7 @@ impl ClassicGroup {
 
     /// A member whose connection closed has not returned.
     pub(in crate::coordinator) fn lost_timer_fired(&mut self, cx: &mut Context<'_>, member_id: &str) {
-        if self.members.get(member_id).is_some_and(|member| member.connection == Connection::Lost) {
+        if self.members.get(member_id).is_some_and(|member| member.connection != Connection::Fine) {
             self.expire(cx, member_id, LeaveCause::ConnectionLost);
         }
     }

@@ -228,7 +228,7 @@ impl ClassicGroup {
         cx.timers.cancel(&self.member_timer(member_id));
         self.hang_up(cx, member_id);
         let Some(mut member) = self.take(member_id) else { return };
-        if member.connection == Connection::Lost {
+        if member.connection != Connection::Fine {
             cx.timers.cancel(&self.lost_timer(member_id));
         }
         if let Some(call) = member.joining {
@@ -272,7 +272,7 @@ impl ClassicGroup {
     pub(super) fn returned(&mut self, cx: &mut Context<'_>, member_id: &str) {
         let timer = self.lost_timer(member_id);
         if let Some(member) = self.members.get_mut(member_id)
-            && core::mem::replace(&mut member.connection, Connection::Fine) == Connection::Lost
+            && core::mem::replace(&mut member.connection, Connection::Fine) != Connection::Fine
         {
             cx.timers.cancel(&timer);
         }

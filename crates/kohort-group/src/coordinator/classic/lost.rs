@@ -6,9 +6,10 @@
 //! that waits for no answer may not notice that the connection is gone before it wants to send: until then it is not missed.)
 //!
 //! A client that lives looks for its coordinator as soon as the connection is gone (librdkafka after 50 to 150 ms), but its
-//! next heartbeat comes when it is due, seconds later. So the question is enough of a sign of life. The question of a
-//! process that was started in the place of a dead one looks the same; but then it joins without a member id, which
-//! one that lives never does: then the dead one is given up at once, and holds nobody up.
+//! next heartbeat comes when it is due, seconds later. So the question is enough of a sign of life until then, and for one
+//! beat more. It proves no life: clients of one name are many (tools, or the other members of a service that never set
+//! `client.id`). The question of a process that was started in the place of a dead one looks the same, too; but then it joins
+//! without a member id, which one that lives never does: then the dead one is given up at once, and holds nobody up.
 
 use super::group::{ClassicGroup, Connection};
 use crate::Time;
@@ -84,10 +85,14 @@ impl ClassicGroup {
         }
     }
 
-    /// This client looks for the coordinator: those of its members whose connection is lost live, it seems.
+    /// This client looks for the coordinator: those of its members whose connection is lost live, it seems, and beat when it
+    /// is time.
     pub(in crate::coordinator) fn sought_by(&mut self, cx: &mut Context<'_>, client: &Client) {
         for id in self.turn(client, Connection::Lost, Connection::Sought) {
-            cx.timers.cancel(&self.lost_timer(&id));
+            let Some(member) = self.members.get(&id) else { continue };
+            let (timeout, grace) = (member.session_timeout, cx.config.lost_connection_grace);
+            let until = member.beat.due(cx.now, timeout).max(cx.now) + member.beat.rhythm(timeout) + grace;
+            cx.timers.set(self.lost_timer(&id), until);
         }
     }
 
