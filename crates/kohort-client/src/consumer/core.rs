@@ -118,7 +118,7 @@ impl Core {
         }
         let number = self.number;
         self.cluster.forget(|purpose| match purpose {
-            Purpose::Fetch(of, _) | Purpose::Group(of) => of == number,
+            Purpose::Fetch(of, _) | Purpose::Group(of) | Purpose::Offsets(of) => of == number,
             Purpose::General | Purpose::Produce => false,
         });
         self.work.notify_one();

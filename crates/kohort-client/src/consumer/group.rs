@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::core::Core;
 use super::event::{RevokeAck, Start};
-use super::group_wire::{self, Framed};
+use super::group_wire::{self, Framed, Kind};
 use super::partitions::Phase;
 use super::{ConsumerBuilder, ConsumerEvent, LeaveReason};
 use crate::net::cluster::{Cluster, Purpose, RouteError, Wanted};
@@ -53,7 +53,7 @@ pub(crate) enum Command {
     },
     /// `next` was called after the member had left for want of it.
     Polled,
-    Found(Result<Arc<Link>, RouteError>, i16),
+    Found(Result<Coordinator, RouteError>, i16),
     Answer {
         link: u64,
         id: RequestId,
@@ -68,6 +68,29 @@ enum Asked {
     Offsets(oneshot::Sender<Result<OffsetFetchResponse, FetchOffsetsError>>),
 }
 
+/// The coordinator, over two connections. A broker answers what comes over one connection one after the other, and a join or
+/// a heartbeat may wait there: behind it a commit would wait too, a goodbye would come after what it is to prevent, and a
+/// coordinator that holds heartbeats would have to let one go at each commit, and could bring no news until the next.
+#[derive(Clone, Debug)]
+pub(crate) struct Coordinator {
+    waits: Arc<Link>,
+    answers: Arc<Link>,
+}
+
+impl Coordinator {
+    fn link_for(&self, request: &Request) -> &Arc<Link> {
+        match request {
+            Request::JoinGroup(_) | Request::SyncGroup(_) | Request::Heartbeat(_) => &self.waits,
+            Request::OffsetCommit(_) | Request::OffsetFetch(_) | Request::LeaveGroup(_) => &self.answers,
+        }
+    }
+
+    fn close(&self) {
+        self.waits.connection.close();
+        self.answers.connection.close();
+    }
+}
+
 /// The member of one consumer, and all that it needs of the world.
 pub(crate) struct Host {
     core: Arc<Core>,
@@ -76,7 +99,9 @@ pub(crate) struct Host {
     /// To itself, from the tasks that work for it.
     itself: mpsc::WeakUnboundedSender<Command>,
     commands: mpsc::UnboundedReceiver<Command>,
-    link: Option<Arc<Link>>,
+    link: Option<Coordinator>,
+    /// A join that waits until the commits before it are answered.
+    held: Option<(RequestId, Request)>,
     /// Numbers connections, so that what a former one lost is not laid to the present one.
     link_number: u64,
     in_flight: HashMap<RequestId, (group_wire::Kind, i16)>,
@@ -142,6 +167,7 @@ impl Host {
             itself,
             commands,
             link: None,
+            held: None,
             link_number: 0,
             in_flight: HashMap::new(),
             asked: HashMap::new(),
@@ -182,9 +208,12 @@ impl Host {
             if let Some(event) = event {
                 self.handle(event);
             }
+            if !self.send_held() {
+                self.lost();
+            }
         }
         if let Some(link) = self.link.take() {
-            link.connection.close();
+            link.close();
         }
         if let Some(done) = self.closing.take() {
             let _ = done.send(());
@@ -213,8 +242,9 @@ impl Host {
             }
             Command::Polled => Some(Event::Polled),
             Command::Found(Ok(link), _) => {
-                let versions = versions(&link);
+                let versions = versions(&link.waits);
                 self.link = Some(link);
+                self.held = None;
                 self.link_number += 1;
                 Some(Event::CoordinatorFound(versions))
             }
@@ -239,11 +269,11 @@ impl Host {
         let (kind, version) = self.in_flight.remove(&id)?;
         let link = self.link.clone().filter(|_| number == self.link_number)?;
         let answer = answer.map_err(AskError::from);
-        match answer.and_then(|answer| group_wire::response(&link, kind, version, answer)) {
+        match answer.and_then(|answer| group_wire::response(&link.waits, kind, version, answer)) {
             Ok(response) => Some(Event::Response(id, response)),
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "the coordinator is lost");
-                link.connection.close();
+                link.close();
                 self.link = None;
                 Some(Event::CoordinatorLost)
             }
@@ -256,8 +286,7 @@ impl Host {
             lost |= !self.perform(effect);
         }
         if lost {
-            self.link = None;
-            self.handle(Event::CoordinatorLost);
+            self.lost();
         }
         let membership =
             self.member.generation().map(|generation| (self.member.member_id().to_owned(), generation));
@@ -267,6 +296,12 @@ impl Host {
         }
     }
 
+    /// The coordinator's connection turned out to be gone.
+    fn lost(&mut self) {
+        self.link = None;
+        self.handle(Event::CoordinatorLost);
+    }
+
     /// Carries out an effect; `false` if the coordinator's connection turns out to be gone.
     fn perform(&mut self, effect: Effect) -> bool {
         match effect {
@@ -274,7 +309,7 @@ impl Host {
             Effect::Send { id, request } => return self.send(id, &request),
             Effect::Disconnect => {
                 if let Some(link) = self.link.take() {
-                    link.connection.close();
+                    link.close();
                 }
             }
             Effect::WatchTopics(topics) => self.watch(topics),
@@ -323,7 +358,7 @@ impl Host {
         let (cluster, itself) = (self.core.cluster.clone(), self.itself.clone());
         let (group, number) = (self.core.settings.group.clone().unwrap_or_default(), self.core.number);
         tokio::spawn(async move {
-            let (found, code) = find(&cluster, &group, Purpose::Group(number)).await;
+            let (found, code) = find_both(&cluster, &group, number).await;
             if let Some(itself) = itself.upgrade() {
                 let _ = itself.send(Command::Found(found, code));
             }
@@ -332,6 +367,14 @@ impl Host {
 
     fn send(&mut self, id: RequestId, request: &Request) -> bool {
         let Some(link) = &self.link else { return false };
+        if matches!(request, Request::LeaveGroup(_)) {
+            self.held = None;
+        }
+        if matches!(request, Request::JoinGroup(_)) && self.commits_in_flight() {
+            self.held = Some((id, request.clone()));
+            return true;
+        }
+        let link = link.link_for(request);
         let Framed { frame, kind, version } = match group_wire::frame(link, request) {
             Ok(framed) => framed,
             Err(error) => {
@@ -352,6 +395,19 @@ impl Host {
             self.in_flight.insert(id, (kind, version));
         }
         sent
+    }
+
+    /// A join overtakes no commit: what was sent in a generation is read in it, though over another connection.
+    fn commits_in_flight(&self) -> bool {
+        self.in_flight.values().any(|(kind, _)| *kind == Kind::OffsetCommit)
+    }
+
+    /// Sends the join that waited for commits, once they are answered; `false` if the connection turns out to be gone.
+    fn send_held(&mut self) -> bool {
+        if self.commits_in_flight() {
+            return true;
+        }
+        self.held.take().is_none_or(|(id, request)| self.send(id, &request))
     }
 
     fn watch(&mut self, topics: BTreeSet<String>) {
@@ -543,6 +599,23 @@ pub(crate) async fn find(
     match cluster.at(&address, purpose).await {
         Ok(link) => (Ok(link), 0),
         Err(error) => (Err(error.into()), unreachable),
+    }
+}
+
+/// Finds the coordinator of the group of consumer `number`, and makes both connections to it.
+async fn find_both(
+    cluster: &Arc<Cluster>,
+    group: &str,
+    number: u64,
+) -> (Result<Coordinator, RouteError>, i16) {
+    let (waits, code) = find(cluster, group, Purpose::Group(number)).await;
+    let waits = match waits {
+        Ok(waits) => waits,
+        Err(error) => return (Err(error), code),
+    };
+    match cluster.at(waits.connection.peer(), Purpose::Offsets(number)).await {
+        Ok(answers) => (Ok(Coordinator { waits, answers }), 0),
+        Err(error) => (Err(error.into()), ErrorCode::CoordinatorNotAvailable.code()),
     }
 }
 

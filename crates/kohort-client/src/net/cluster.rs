@@ -30,8 +30,10 @@ pub(crate) enum Purpose {
     Produce,
     /// Fetch, for one consumer (whose number it is), on one of its lanes.
     Fetch(u64, u8),
-    /// The group requests of one consumer.
+    /// What waits at the coordinator of one consumer's group: joins, syncs, heartbeats.
     Group(u64),
+    /// What the coordinator answers one consumer at once: offsets, and goodbye.
+    Offsets(u64),
 }
 
 /// Connections by address and purpose.

@@ -288,6 +288,32 @@ async fn members_that_come_and_go_read_everything_and_nothing_twice() {
 }
 
 #[tokio::test]
+async fn a_member_whose_join_waits_for_others_leaves_at_once() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 2).await;
+    let group = unique("group");
+    let mut one = member(&client, &group, &["range"]);
+    one.subscribe([&*topic]).unwrap();
+    assigned(&mut one).await;
+    let two = member(&client, &group, &["range"]);
+    two.subscribe([&*topic]).unwrap();
+    let members = async || client.admin().describe_group(&group).await.unwrap().members.len();
+    soon("two has asked to join", async {
+        while members().await != 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    // `one` does not let go of its partitions: the join of `two` waits for a minute.
+    let began = std::time::Instant::now();
+    two.close().await;
+    assert_eq!(members().await, 1, "it is gone when `close` is over");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    one.close().await;
+}
+
+#[tokio::test]
 async fn a_static_member_returns_to_its_partitions_without_a_rebalance() {
     let server = Server::start().await;
     let client = server.client();
