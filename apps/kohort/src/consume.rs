@@ -163,17 +163,23 @@ async fn read(
     printer: &mut Printer,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let mut committed_at = Instant::now();
+    let (mut committed_at, mut committed) = (Instant::now(), BTreeMap::new());
     let asked = shutdown.requested();
     tokio::pin!(asked);
     loop {
         if args.exit && at_the_end(consumer, ends) {
             return Ok(());
         }
+        let uncommitted = args.group.is_some() && printer.next != committed;
+        if uncommitted && committed_at.elapsed() > COMMIT_INTERVAL {
+            committed_at = Instant::now();
+            committed.clone_from(&printer.next);
+            consumer.commit_async(committed.clone());
+        }
         let event = tokio::select! {
             () = &mut asked => return Ok(()),
             event = consumer.next() => event,
-            () = tokio::time::sleep(LOOK_INTERVAL), if args.exit => continue,
+            () = tokio::time::sleep(LOOK_INTERVAL), if args.exit || uncommitted => continue,
         };
         match event {
             ConsumerEvent::Batch(batch) => match printer.print(&batch) {
@@ -199,10 +205,6 @@ async fn read(
             }
             ConsumerEvent::Fatal(error) => return Err(error).context("read as a member of the group"),
             ConsumerEvent::Assigned { .. } | ConsumerEvent::Left { .. } => {}
-        }
-        if args.group.is_some() && committed_at.elapsed() > COMMIT_INTERVAL && !printer.next.is_empty() {
-            committed_at = Instant::now();
-            consumer.commit_async(printer.next.clone());
         }
     }
 }
