@@ -34,13 +34,11 @@ impl Flusher {
         file: &Path,
         flush: &Flush<'_>,
     ) -> Result<Flushed, FlushError> {
-        let result = self.try_flush(connection, file, flush);
-        if result.is_err() {
-            // What was learnt in a transaction that is taken back was never true.
-            self.series.clear();
-            self.remembered.clear();
-        }
-        result
+        // What is learnt in a transaction that is taken back, by an error or a panic, was never true: it comes back with the commit alone.
+        let mut learning = std::mem::take(self);
+        let flushed = learning.try_flush(connection, file, flush)?;
+        *self = learning;
+        Ok(flushed)
     }
 
     fn try_flush(

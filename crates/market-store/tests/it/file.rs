@@ -124,6 +124,25 @@ fn a_full_disk_is_said_and_nothing_is_corrupted() {
 }
 
 #[test]
+fn a_flush_that_panics_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(&folder.path().join("candles.db")).unwrap();
+    let claim = &store.claim(GROUP, &[partition(0)]).unwrap()[0];
+    flush(&mut store, &[advance(claim, 1)], &deltas(&[("a", 60, "2"), ("b", 60, "2")])).unwrap();
+    let claim = &store.claim(GROUP, &[partition(0)]).unwrap()[0];
+    let good = deltas(&[("a", 60, "2")]);
+    let mut bad = deltas(&[("a", 60, "2"), ("b", 60, "2")]);
+    // A count beyond all counts: where overflow is checked, as in tests, the merge panics behind the candle of `a`.
+    bad.candles.iter_mut().filter(|delta| delta.pair == 1).for_each(|delta| delta.candle.count = u64::MAX);
+    let panics = std::panic::AssertUnwindSafe(|| flush(&mut store, &[advance(claim, 2)], &bad).map(drop));
+    assert!(std::panic::catch_unwind(panics).is_err());
+    flush(&mut store, &[advance(claim, 2)], &good).unwrap();
+    let minutes = dump(&mut *store.reader().unwrap(), GROUP);
+    let minute = minutes.iter().find(|(pair, interval, ..)| pair.pair == "a" && *interval == Interval::M1);
+    assert_eq!(minute.unwrap().3.count, 2);
+}
+
+#[test]
 fn files_that_are_no_store_are_refused_with_the_mend() {
     let folder = tempfile::tempdir().unwrap();
     let garbage = folder.path().join("garbage.db");
