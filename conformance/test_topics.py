@@ -7,7 +7,7 @@ from batches import batch
 from data import append, await_topic, describe, list_offset, make_topic, topic_id
 from wire import INVALID_REQUEST, NO_ID, NONE, UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID
 
-INVALID_TOPIC, EXISTS, BAD_PARTITIONS, BAD_FACTOR, BAD_ASSIGNMENT, BAD_CONFIG, OUT_OF_RANGE = 17, 36, 37, 38, 39, 40, 1
+INVALID_TOPIC, EXISTS, BAD_PARTITIONS, BAD_FACTOR, BAD_ASSIGNMENT, BAD_CONFIG, OUT_OF_RANGE, LEADER_NOT_AVAILABLE = 17, 36, 37, 38, 39, 40, 1, 5
 
 
 def name():
@@ -70,6 +70,19 @@ def test_an_unknown_topic_is_an_error(connect, version):
     assert (r["error_code"], r["name"], r["partitions"]) == (UNKNOWN_TOPIC if version >= 4 else INVALID_TOPIC, t, [])
     if version >= 10:
         assert r["topic_id"] in (None, NO_ID)
+
+
+@pytest.mark.parametrize("version", [1, 4, 9, 13])
+def test_an_unknown_topic_is_made_and_the_question_repeated(connect, version):
+    c, t = connect(), name()
+    ask = lambda: metadata(c, version, t, create=True)["topics"][0]
+    first = ask()
+    assert first["error_code"] in (UNKNOWN_TOPIC, LEADER_NOT_AVAILABLE) and first["partitions"] == []
+    until = time.monotonic() + 10
+    while (later := ask())["error_code"] != 0:
+        assert time.monotonic() < until, later
+        time.sleep(0.02)
+    assert later["name"] == t and later["partitions"]
 
 
 @pytest.mark.parametrize("bad", ["", ".", "..", "a b", "ä", "x" * 250, "a/b"])

@@ -3,7 +3,8 @@
 //! 0: no topics means all; from 1 null means all and none means none. 4: may forbid auto-creation. 7: leader epochs. 10: topic ids
 //! (KIP-516), to ask by them from 12. 13: a top-level error.
 //!
-//! A topic that is made here on demand is in this same answer; Kafka answers with an error that the client retries.
+//! A topic that is made here on demand is in the next answer: in this one it is unknown, as with Kafka, and clients ask again. Some
+//! (kafka-go) tell by that error that their question has made it.
 
 use std::collections::BTreeSet;
 
@@ -98,7 +99,7 @@ fn one(call: &Call<'_>, asked: &MetadataRequestTopic, may_create: bool) -> Metad
     }
     let partitions = call.shared.settings.int32("num.partitions");
     match catalog.create(&name, partitions, Default::default()) {
-        Ok(topic) => describe(call, &topic),
+        Ok(_) => missing(Some(name), Uuid::nil(), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
         Err(CatalogError::Exists(_)) => match catalog.topic(&name) {
             Some(topic) => describe(call, &topic),
             None => missing(Some(name), Uuid::nil(), ErrorCode::LEADER_NOT_AVAILABLE),

@@ -65,8 +65,9 @@ async fn an_unknown_topic_is_made_only_where_both_sides_agree() {
     for (version, create, name, wanted) in [
         (4, false, "a", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
         (4, true, "b/c", ErrorCode::INVALID_TOPIC_EXCEPTION),
+        (3, true, "old", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
         (3, true, "old", ErrorCode::NONE),
-        (4, true, "b", ErrorCode::NONE),
+        (4, true, "b", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
         (4, true, "b", ErrorCode::NONE),
     ] {
         let answer = metadata(&mut c, version, &[name], create).await;
