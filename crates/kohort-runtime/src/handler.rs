@@ -278,7 +278,10 @@ impl HandlerMember {
         Stats::count(&self.stats.bytes, batch.size() as u64);
         let job = Job { batch, epoch: owned.epoch, ours: Arc::clone(&owned.ours) };
         for lane in &self.lanes {
-            lane.send(job.clone()).await.map_err(|_| "a lane has ended: its handler panicked".to_owned())?;
+            // At the end a lane goes ahead of this loop.
+            if lane.send(job.clone()).await.is_err() && !*self.stopping.borrow() {
+                return Err("a lane has ended: its handler panicked".to_owned());
+            }
         }
         Ok(())
     }
@@ -367,6 +370,10 @@ impl<H: Handler> Lane<H> {
                 let offset = record.offset;
                 let record = job.batch.to_owned(&record);
                 if !self.handle(record, &job.ours).await {
+                    if *self.stopping.borrow() {
+                        // What follows with its key must not overtake it.
+                        return;
+                    }
                     break;
                 }
                 Stats::count(&self.stats.records, 1);

@@ -164,3 +164,36 @@ async fn a_group_ends_soon_although_its_broker_is_away() {
     let ended = tokio::time::timeout(Duration::from_secs(20), running.stop()).await;
     assert!(ended.is_ok(), "the last commit is waited for");
 }
+
+/// Fails the first record, and counts the others.
+struct Stuck {
+    tries: Arc<AtomicI64>,
+    others: Arc<AtomicI64>,
+}
+
+impl Handler for Stuck {
+    async fn handle(&self, record: &OwnedRecord) -> Result<(), HandleError> {
+        if record.offset == 0 {
+            self.tries.fetch_add(1, Ordering::Relaxed);
+            return Err(HandleError::Again("not yet".to_owned()));
+        }
+        self.others.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_end_nothing_overtakes_a_record_that_waits_to_be_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_broker, client) = broker(&folder).await;
+    produce(&client, &[b"1", b"2", b"3"]).await;
+    let (tries, others) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicI64::new(0)));
+    let mut config = config();
+    config.drain_timeout = Duration::from_millis(500);
+    let retries = Retries { give_up: false, ..Retries::default() };
+    let handler = Arc::new(Stuck { tries: Arc::clone(&tries), others: Arc::clone(&others) });
+    let running = HandlerGroup::start(&client, config, retries, handler).unwrap();
+    until(2, &tries).await;
+    assert!(!running.stop().await.drained);
+    assert_eq!(others.load(Ordering::Relaxed), 0);
+}
