@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kohort_group::Time;
@@ -27,6 +28,10 @@ use crate::settings::{Setting, Settings, TOPIC};
 
 /// How long a stop waits for connections that are in the middle of an answer.
 const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// How long a stop closes logs, and how many at once.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+const CLOSERS: usize = 8;
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
@@ -208,13 +213,40 @@ impl Broker {
         let _ = tokio::time::timeout(STOP_GRACE, all).await;
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
-        for topic in self.shared.catalog.all() {
-            for partition in &topic.partitions {
-                if let Err(e) = partition.close() {
-                    tracing::error!("cannot close the log of `{}-{}`: {e}", topic.name, partition.index());
-                }
+        let shared = Arc::clone(&self.shared);
+        // Our own panic in there would leave logs as a crash does.
+        let _ = tokio::task::spawn_blocking(move || close_logs(&shared.catalog)).await;
+    }
+}
+
+/// Closes the logs, several at once: most of it is waiting for the disk. What is not closed in time is as after a crash: nothing
+/// is lost, and the next start reads the last segment.
+fn close_logs(catalog: &Catalog) {
+    let until = Instant::now() + CLOSE_MAX;
+    let topics = catalog.all();
+    let logs: Vec<_> = topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (t, p))).collect();
+    let (next, closed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        while Instant::now() < until
+            && let Some((topic, partition)) = logs.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            if let Err(e) = partition.close() {
+                tracing::error!("cannot close the log of `{}-{}`: {e}", topic.name, partition.index());
             }
+            closed.fetch_add(1, Ordering::Relaxed);
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..CLOSERS.min(logs.len()) {
+            scope.spawn(work);
+        }
+    });
+    let left = logs.len() - closed.into_inner();
+    if left > 0 {
+        tracing::warn!(
+            "{left} of {} logs were not closed within {CLOSE_MAX:?}: the next start reads their ends",
+            logs.len()
+        );
     }
 }
 
