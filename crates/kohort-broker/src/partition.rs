@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use kohort_protocol::ErrorCode;
@@ -33,6 +34,8 @@ pub(crate) struct Partition {
     /// `None` once its topic is deleted or the broker is closed.
     log: Mutex<Option<Log>>,
     waiting: Mutex<Vec<Waiter>>,
+    /// Its disk refused the last append.
+    refusing: AtomicBool,
 }
 
 impl Partition {
@@ -42,7 +45,12 @@ impl Partition {
             let bytes = recovered.truncated_bytes;
             tracing::warn!("cut {bytes} bytes of a torn batch at the end of `{}`", folder.display());
         }
-        Ok(Self { index, log: Mutex::new(Some(log)), waiting: Mutex::default() })
+        Ok(Self {
+            index,
+            log: Mutex::new(Some(log)),
+            waiting: Mutex::default(),
+            refusing: AtomicBool::new(false),
+        })
     }
 
     /// Its number.
@@ -65,6 +73,13 @@ impl Partition {
             self.with(|log| log.append(batches, now_ms, options)).unwrap_or(Err(AppendError::Broken))?;
         self.wake();
         Ok(appended)
+    }
+
+    /// Notes whether the disk takes appends; `true` if that is news. Producers try again many times a second, and a person needs one
+    /// line when it goes and one when it returns.
+    pub(crate) fn note_refusing(&self, refusing: bool) -> bool {
+        self.refusing.load(Ordering::Relaxed) != refusing
+            && self.refusing.swap(refusing, Ordering::Relaxed) != refusing
     }
 
     /// Something that needs the log for a moment; `None` once the topic is deleted. Not for reading data: take a slice and load it

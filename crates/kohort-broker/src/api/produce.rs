@@ -163,10 +163,18 @@ fn append(
     }
     let records = recompress(shared, topic, records);
     let options = AppendOptions { origin: Origin::Client, leader_epoch: LEADER_EPOCH };
-    partition.append(records, now_ms(), &options).map_err(|e| {
+    let appended = partition.append(records, now_ms(), &options);
+    if appended.is_ok() && partition.note_refusing(false) {
+        tracing::info!("`{}-{index}` is written again", topic.name);
+    }
+    appended.map_err(|e| {
         let error = ErrorCode(e.code());
-        if error == ErrorCode::KAFKA_STORAGE_ERROR {
-            tracing::error!("cannot append to `{}-{index}`: {}", topic.name, chain(&e));
+        if error == ErrorCode::KAFKA_STORAGE_ERROR && partition.note_refusing(true) {
+            tracing::error!(
+                "cannot append to `{}-{index}`, refusing records until it works: {}",
+                topic.name,
+                chain(&e)
+            );
         }
         let (why, records) = match &e {
             AppendError::Invalid(InvalidBatch::NoKey { indexes }) => {
