@@ -51,35 +51,24 @@ impl Decimal {
     /// The grammar is checked even where the value is refused, so that a caller can skip a number too large to keep.
     #[inline]
     pub(crate) fn scan(text: &[u8]) -> Option<(Result<Decimal, BadNumber>, usize)> {
-        let mut at = 0;
         let negative = text.first() == Some(&b'-');
-        at += usize::from(negative);
-        let digits_start = at;
+        let digits_start = usize::from(negative);
         let mut mantissa = 0u64;
-        let mut digits = 0u32;
-        // Up to 19 digits fit a u64 whatever they are; leading zeros are not counted.
-        while let Some(digit) = text.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d <= 9) {
-            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
-            digits += u32::from(digits > 0 || digit > 0);
-            at += 1;
-        }
-        let integer_len = at - digits_start;
+        let integer_len = read_digits(&text[digits_start..], &mut mantissa);
         if integer_len == 0 || (integer_len > 1 && text[digits_start] == b'0') {
             return None;
         }
+        let mut at = digits_start + integer_len;
+        let mut fraction_len = 0;
         let mut exponent = 0i32;
         if text.get(at) == Some(&b'.') {
             at += 1;
-            let start = at;
-            while let Some(digit) = text.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d <= 9) {
-                mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
-                digits += u32::from(digits > 0 || digit > 0);
-                at += 1;
-            }
-            if at == start {
+            fraction_len = read_digits(&text[at..], &mut mantissa);
+            if fraction_len == 0 {
                 return None;
             }
-            exponent = -i32::try_from(at - start).unwrap_or(EXPONENT_CLAMP).min(EXPONENT_CLAMP);
+            at += fraction_len;
+            exponent = -i32::try_from(fraction_len).unwrap_or(EXPONENT_CLAMP).min(EXPONENT_CLAMP);
         }
         let digits_end = at;
         if matches!(text.get(at), Some(b'e' | b'E')) {
@@ -87,7 +76,9 @@ impl Decimal {
             exponent = (exponent + value).clamp(-2 * EXPONENT_CLAMP, 2 * EXPONENT_CLAMP);
             at += 1 + used;
         }
-        let number = if digits <= 19 {
+        // Up to 19 digits fit a u64 whatever they are.
+        let number = if integer_len + fraction_len <= 19 {
+            let digits = mantissa.checked_ilog10().map_or(0, |last| last + 1);
             Ok(Decimal { negative, mantissa: u128::from(mantissa), digits, exponent })
         } else {
             long(&text[digits_start..digits_end], negative, exponent)
@@ -132,7 +123,69 @@ fn scan_exponent(text: &[u8]) -> Option<(i32, usize)> {
     (at > start).then_some((if negative { -value } else { value }, at))
 }
 
-/// More than 19 significant digits: trailing zeros say nothing and are dropped first.
+/// How many digits `text` begins with; `mantissa` is extended by them, and wraps.
+#[inline]
+fn read_digits(text: &[u8], mantissa: &mut u64) -> usize {
+    let mut at = 0;
+    while let Some(chunk) = text[at..].first_chunk::<8>() {
+        let word = u64::from_le_bytes(*chunk);
+        let count = leading_digits(word);
+        if count == 8 {
+            *mantissa = mantissa.wrapping_mul(100_000_000).wrapping_add(eight_digits(word));
+            at += 8;
+            continue;
+        }
+        if count > 0 {
+            // Zeros ahead of them: the first digit is the lowest byte.
+            let padded = (word << (64 - 8 * count)) | (ASCII_ZEROS >> (8 * count));
+            *mantissa = mantissa.wrapping_mul(TENS[count]).wrapping_add(eight_digits(padded));
+        }
+        return at + count;
+    }
+    while let Some(digit) = text.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d <= 9) {
+        *mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
+        at += 1;
+    }
+    at
+}
+
+/// How many digits `text` begins with.
+#[inline]
+pub(crate) fn count_digits(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(chunk) = text[at..].first_chunk::<8>() {
+        let count = leading_digits(u64::from_le_bytes(*chunk));
+        at += count;
+        if count < 8 {
+            return at;
+        }
+    }
+    at + text[at..].iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+const ASCII_ZEROS: u64 = 0x3030_3030_3030_3030;
+const TENS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+
+/// How many of the eight bytes are digits before the first that is none.
+#[inline]
+fn leading_digits(word: u64) -> usize {
+    // The first adds to a set top bit from `:` on, the second borrows one below `0`; what is carried into higher bytes comes after the
+    // first byte that is no digit, which is the one that is taken. Bytes from 0x80 on have their top bit in the word itself.
+    let none = (word.wrapping_add(0x4646_4646_4646_4646) | word.wrapping_sub(ASCII_ZEROS) | word)
+        & 0x8080_8080_8080_8080;
+    (none.trailing_zeros() / 8) as usize
+}
+
+/// The number that eight digits say, the first in the lowest byte: neighbours are joined three times.
+#[inline]
+fn eight_digits(word: u64) -> u64 {
+    let ones = word & 0x0f0f_0f0f_0f0f_0f0f;
+    let tens = (ones.wrapping_mul(10 << 8 | 1) >> 8) & 0x00ff_00ff_00ff_00ff;
+    let hundreds = (tens.wrapping_mul(100 << 16 | 1) >> 16) & 0x0000_ffff_0000_ffff;
+    hundreds.wrapping_mul(10_000 << 32 | 1) >> 32
+}
+
+/// More than 19 digits: trailing zeros say nothing and are dropped first.
 #[cold]
 fn long(text: &[u8], negative: bool, exponent: i32) -> Result<Decimal, BadNumber> {
     let zeros = text.iter().rev().filter(|b| **b != b'.').take_while(|b| **b == b'0').count();
@@ -185,6 +238,32 @@ mod tests {
             assert_eq!(Decimal::parse(text.as_bytes()), Err(BadNumber::NotANumber), "{text}");
         }
         assert_eq!(Decimal::parse(b"123456789012345678901234567890123456789"), Err(BadNumber::TooFine));
+    }
+
+    #[test]
+    fn eight_digits_at_a_time_are_read_as_one_at_a_time() {
+        let mut seed = 7u64;
+        let mut next = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed >> 33
+        };
+        for _ in 0..200_000 {
+            // Mostly digits, now and then any byte.
+            let text: Vec<u8> = (0..next() % 24)
+                .map(|_| if next() % 12 == 0 { next() as u8 } else { b'0' + (next() % 10) as u8 })
+                .collect();
+            let wanted = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let number = text[..wanted]
+                .iter()
+                .fold(3u64, |n, byte| n.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')));
+            let mut mantissa = 3;
+            assert_eq!((read_digits(&text, &mut mantissa), mantissa), (wanted, number), "{text:?}");
+            assert_eq!(count_digits(&text), wanted, "{text:?}");
+        }
+        for byte in 0..=u8::MAX {
+            let text = [b'1', byte, b'2', b'3', byte, b'4', b'5', b'6'];
+            assert_eq!(count_digits(&text), if byte.is_ascii_digit() { 8 } else { 1 }, "{byte}");
+        }
     }
 
     #[test]

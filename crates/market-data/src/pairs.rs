@@ -66,12 +66,21 @@ pub struct Pairs {
     /// Tries that are left to learn the symbols.
     tries: Vec<u8>,
     scratch: Vec<u8>,
+    /// The number that was given last: trades of a pair come in runs.
+    last: u32,
 }
 
 impl Pairs {
     /// The number of a pair, a new one at first sight. `pair_info` is read only until it has told the symbols.
     #[inline]
     pub fn intern(&mut self, chain_id: &str, pair: &str, pair_info: &[u8]) -> u32 {
+        let known = self.pairs.get(self.last as usize);
+        if known.is_some_and(|known| known.key.pair == pair && known.key.chain_id == chain_id) {
+            if self.tries[self.last as usize] > 0 && !pair_info.is_empty() {
+                self.learn(self.last, pair_info);
+            }
+            return self.last;
+        }
         // One key out of two texts. The length ahead makes it unambiguous whatever the texts hold.
         self.scratch.clear();
         self.scratch.extend_from_slice(&(chain_id.len() as u32).to_le_bytes());
@@ -81,6 +90,7 @@ impl Pairs {
             Some(number) => *number,
             None => self.insert(chain_id, pair),
         };
+        self.last = number;
         if self.tries[number as usize] > 0 && !pair_info.is_empty() {
             self.learn(number, pair_info);
         }

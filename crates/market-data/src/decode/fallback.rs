@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserializer as _, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Element, Fields, Undecodable, Value};
+use super::{Element, Field, Fields, Undecodable, Value};
 use crate::decimal::Decimal;
 use crate::{Place, Rejection};
 
@@ -98,8 +98,8 @@ fn fields<'a>(members: &[(String, &'a RawValue)], owned: &'a mut Vec<Option<Stri
     let owned: &'a [Option<String>] = owned;
     let mut fields = Fields::default();
     for ((name, value), owned) in members.iter().zip(owned) {
-        if let Some(number) = Fields::number(name.as_bytes()) {
-            *fields.numbered(number) = read(value, owned.as_deref());
+        if let Some(field) = Field::named(name.as_bytes()) {
+            *fields.of(field) = read(value, owned.as_deref());
         }
     }
     fields

@@ -4,6 +4,8 @@
 //! trades each repeats the `pair_info`. What is remembered was read and found whole once, and JSON's strings and objects end where they
 //! end whatever follows: equal bytes need not be read again. A guess that fails costs a comparison.
 
+use super::Field;
+
 /// Members of an object that are remembered.
 const HEADS_MAX: usize = 64;
 /// The longest `"name":` that is remembered.
@@ -29,13 +31,13 @@ struct Head {
     /// All ones where the text counts.
     mask: [u8; HEAD_BYTES],
     len: usize,
-    field: Option<usize>,
+    field: Option<Field>,
 }
 
 impl Memo {
     /// The field of the member that begins `rest`, and how long its head is, if it is the one that stood at this place before.
     #[inline]
-    pub(super) fn head(&self, place: usize, rest: &[u8]) -> Option<(Option<usize>, usize)> {
+    pub(super) fn head(&self, place: usize, rest: &[u8]) -> Option<(Option<Field>, usize)> {
         let (head, chunk) = (self.heads.get(place)?, rest.first_chunk::<HEAD_BYTES>()?);
         let mut differ = 0;
         for ((byte, known), mask) in chunk.iter().zip(&head.text).zip(&head.mask) {
@@ -45,7 +47,7 @@ impl Memo {
     }
 
     /// Remembers the head of the member at a place.
-    pub(super) fn note_head(&mut self, place: usize, text: &[u8], field: Option<usize>) {
+    pub(super) fn note_head(&mut self, place: usize, text: &[u8], field: Option<Field>) {
         if place >= HEADS_MAX || place > self.heads.len() || text.len() > HEAD_BYTES {
             return;
         }

@@ -9,6 +9,7 @@
 //! `NaN` and `Infinity`, which are not JSON but which Python's writer emits, spoil their trade and not its message.
 
 mod fallback;
+mod like;
 mod memo;
 mod scan;
 
@@ -59,6 +60,7 @@ pub struct Decoder {
     /// Never use the scanner: for tests and measurements.
     pub serde_only: bool,
     memo: memo::Memo,
+    patterns: like::Patterns,
 }
 
 impl Decoder {
@@ -79,7 +81,7 @@ impl Decoder {
         if self.serde_only {
             return fallback::decode(value, place, 0, &mut sink);
         }
-        match scan::decode(value, place, &mut self.memo, &mut sink) {
+        match scan::decode(value, place, &mut self.memo, &mut self.patterns, &mut sink) {
             Ok(()) => Ok(()),
             // What the scanner has handed out is not handed out again.
             Err(given) => fallback::decode(value, place, given, &mut sink),
@@ -120,47 +122,67 @@ struct Fields<'a> {
     clamp: Value<'a>,
 }
 
-impl<'a> Fields<'a> {
-    /// The number of the field of a name, if it is one of ours.
+/// One of the fields of a trade that candles are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Slot,
+    ChainId,
+    ChainIdInt,
+    Pair,
+    PairInfo,
+    Kind,
+    TokenAmount,
+    TotalUsd,
+    Price,
+    BlockNum,
+    BlockTime,
+    TransactionIndex,
+    LogIndex,
+    Clamp,
+}
+
+impl Field {
+    /// The field of a name, if it is one of ours.
     #[inline]
-    fn number(name: &[u8]) -> Option<usize> {
+    fn named(name: &[u8]) -> Option<Field> {
         Some(match name {
-            b"slot" => 0,
-            b"chain_id" => 1,
-            b"chain_id_int" => 2,
-            b"pair_addr" => 3,
-            b"pair_info" => 4,
-            b"type" => 5,
-            b"token_amount" => 6,
-            b"total_usd" => 7,
-            b"token_price_usd" => 8,
-            b"block_num" => 9,
-            b"block_time" => 10,
-            b"transaction_index" => 11,
-            b"log_index" => 12,
-            b"clamp" => 13,
+            b"slot" => Field::Slot,
+            b"chain_id" => Field::ChainId,
+            b"chain_id_int" => Field::ChainIdInt,
+            b"pair_addr" => Field::Pair,
+            b"pair_info" => Field::PairInfo,
+            b"type" => Field::Kind,
+            b"token_amount" => Field::TokenAmount,
+            b"total_usd" => Field::TotalUsd,
+            b"token_price_usd" => Field::Price,
+            b"block_num" => Field::BlockNum,
+            b"block_time" => Field::BlockTime,
+            b"transaction_index" => Field::TransactionIndex,
+            b"log_index" => Field::LogIndex,
+            b"clamp" => Field::Clamp,
             _ => return None,
         })
     }
+}
 
-    /// The field of a number that [`Fields::number`] gave.
+impl<'a> Fields<'a> {
     #[inline]
-    fn numbered(&mut self, number: usize) -> &mut Value<'a> {
-        match number {
-            0 => &mut self.slot,
-            1 => &mut self.chain_id,
-            2 => &mut self.chain_id_int,
-            3 => &mut self.pair,
-            4 => &mut self.pair_info,
-            5 => &mut self.kind,
-            6 => &mut self.token_amount,
-            7 => &mut self.total_usd,
-            8 => &mut self.price,
-            9 => &mut self.block_num,
-            10 => &mut self.block_time,
-            11 => &mut self.transaction_index,
-            12 => &mut self.log_index,
-            _ => &mut self.clamp,
+    fn of(&mut self, field: Field) -> &mut Value<'a> {
+        match field {
+            Field::Slot => &mut self.slot,
+            Field::ChainId => &mut self.chain_id,
+            Field::ChainIdInt => &mut self.chain_id_int,
+            Field::Pair => &mut self.pair,
+            Field::PairInfo => &mut self.pair_info,
+            Field::Kind => &mut self.kind,
+            Field::TokenAmount => &mut self.token_amount,
+            Field::TotalUsd => &mut self.total_usd,
+            Field::Price => &mut self.price,
+            Field::BlockNum => &mut self.block_num,
+            Field::BlockTime => &mut self.block_time,
+            Field::TransactionIndex => &mut self.transaction_index,
+            Field::LogIndex => &mut self.log_index,
+            Field::Clamp => &mut self.clamp,
         }
     }
 
@@ -180,13 +202,7 @@ impl<'a> Fields<'a> {
         index: u32,
         digits: &'b mut String,
     ) -> Result<Element<'b>, Rejection> {
-        let side = match self.kind {
-            Value::Text(b"buy") => Side::Buy,
-            Value::Text(b"sell") => Side::Sell,
-            Value::Text(b"add_position" | b"remove_position") => return Ok(Element::Liquidity),
-            Value::Text(_) | Value::Zero => Side::Unknown,
-            _ => return Err(Rejection::WrongType("type")),
-        };
+        let Some(side) = side(self.kind)? else { return Ok(Element::Liquidity) };
         let pair = name("pair_addr", self.pair)?;
         if pair.is_empty() {
             return Err(Rejection::NoPair);
@@ -199,10 +215,7 @@ impl<'a> Fields<'a> {
                 chain_id = digits;
             }
         }
-        let block_time = integer("block_time", self.block_time)?;
-        if !(1..=BLOCK_TIME_MAX).contains(&block_time) {
-            return Err(Rejection::BadTime);
-        }
+        let block_time = block_time(self.block_time)?;
         let block_num = integer("block_num", self.block_num)?;
         let slot = integer("slot", self.slot)?;
         let order = Order {
@@ -215,26 +228,58 @@ impl<'a> Fields<'a> {
             index,
             partition: place.partition,
         };
-        let clamp = match self.clamp {
-            Value::Zero => false,
-            Value::Bool(clamp) => clamp,
-            _ => return Err(Rejection::WrongType("clamp")),
-        };
-        let price = decimal("token_price_usd", self.price)?;
-        let price = Price::from_decimal(price).map_err(|why| Rejection::Number("token_price_usd", why))?;
-        let price = price.ok_or(Rejection::NoPrice)?;
+        let clamp = clamp(self.clamp)?;
+        let price = price(self.price)?;
         let total_usd = amount("total_usd", self.total_usd)?;
         let token_amount = amount("token_amount", self.token_amount)?;
         let trade = Trade { order, price, total_usd, token_amount, side, clamp };
-        // What describes the pair is for people: whatever it is, it spoils no trade.
-        let pair_info = if let Value::Other(json @ [b'{', ..]) = self.pair_info { json } else { &[] };
-        Ok(Element::Trade { chain_id, pair, trade, pair_info })
+        Ok(Element::Trade { chain_id, pair, trade, pair_info: pair_info(self.pair_info) })
     }
 }
 
 /// An empty string allocates nothing; it is filled only where a chain is given as a number alone.
 fn itoa_buffer() -> String {
     String::new()
+}
+
+/// The side of a trade; `None` if it is about liquidity.
+#[inline]
+fn side(value: Value<'_>) -> Result<Option<Side>, Rejection> {
+    match value {
+        Value::Text(b"buy") => Ok(Some(Side::Buy)),
+        Value::Text(b"sell") => Ok(Some(Side::Sell)),
+        Value::Text(b"add_position" | b"remove_position") => Ok(None),
+        Value::Text(_) | Value::Zero => Ok(Some(Side::Unknown)),
+        _ => Err(Rejection::WrongType("type")),
+    }
+}
+
+#[inline]
+fn block_time(value: Value<'_>) -> Result<i64, Rejection> {
+    let time = integer("block_time", value)?;
+    if (1..=BLOCK_TIME_MAX).contains(&time) { Ok(time) } else { Err(Rejection::BadTime) }
+}
+
+#[inline]
+fn clamp(value: Value<'_>) -> Result<bool, Rejection> {
+    match value {
+        Value::Zero => Ok(false),
+        Value::Bool(clamp) => Ok(clamp),
+        _ => Err(Rejection::WrongType("clamp")),
+    }
+}
+
+#[inline]
+fn price(value: Value<'_>) -> Result<Price, Rejection> {
+    let price = decimal("token_price_usd", value)?;
+    let price = Price::from_decimal(price).map_err(|why| Rejection::Number("token_price_usd", why))?;
+    price.ok_or(Rejection::NoPrice)
+}
+
+/// What describes the pair is for people: whatever it is, it spoils no trade.
+#[inline]
+fn pair_info(value: Value<'_>) -> &[u8] {
+    if let Value::Other(json @ [b'{', ..]) = value { json } else { &[] }
 }
 
 #[inline]

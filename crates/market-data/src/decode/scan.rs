@@ -3,22 +3,24 @@
 //! It accepts what JSON accepts and gives up, never guesses, where it cannot lend a value in place; `fallback` then decides.
 //! What it skips it still checks, byte for byte as `serde_json` does, so that a broken message is broken for both.
 
+use super::like::{Member, Patterns};
 use super::memo::Memo;
-use super::{Element, Fields, Value};
+use super::{Element, Field, Fields, Value};
 use crate::Place;
-use crate::decimal::Decimal;
+use crate::decimal::{Decimal, count_digits};
 
 /// Nesting that the scanner follows; deeper values are left to the fallback.
 const DEPTH_MAX: u32 = 32;
 
 /// The scanner gives up: broken, or not for it.
-struct GiveUp;
+pub(super) struct GiveUp;
 
 /// Decodes a whole message. `Err(n)`: it gave up after `n` elements were handed out.
 pub(super) fn decode(
     value: &[u8],
     place: Place,
     memo: &mut Memo,
+    patterns: &mut Patterns,
     sink: &mut impl FnMut(u32, Element<'_>),
 ) -> Result<(), u32> {
     let mut scanner = Scanner { bytes: value, at: 0 };
@@ -26,8 +28,15 @@ pub(super) fn decode(
     let whole = scanner.array(|scanner| {
         match scanner.peek() {
             Some(b'{') => {
-                let fields = scanner.trade(memo)?;
-                fields.judge(place, index, |element| sink(index, element));
+                let start = scanner.at;
+                if !scanner.like(patterns, memo, place, index, sink) {
+                    scanner.at = start;
+                    let fields = scanner.trade(memo, patterns.members())?;
+                    fields.judge(place, index, |element| {
+                        patterns.note(&value[start..scanner.at], &fields, &element);
+                        sink(index, element);
+                    });
+                }
             }
             _ => {
                 scanner.skip(DEPTH_MAX)?;
@@ -47,9 +56,9 @@ pub(super) fn decode(
     }
 }
 
-struct Scanner<'a> {
-    bytes: &'a [u8],
-    at: usize,
+pub(super) struct Scanner<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
 }
 
 impl<'a> Scanner<'a> {
@@ -130,9 +139,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The fields of one trade.
+    /// The fields of one trade, and where its members stand.
     #[inline]
-    fn trade(&mut self, memo: &mut Memo) -> Result<Fields<'a>, GiveUp> {
+    fn trade(&mut self, memo: &mut Memo, members: &mut Vec<Member>) -> Result<Fields<'a>, GiveUp> {
+        members.clear();
+        let begin = self.at;
         let mut fields = Fields::default();
         self.expect(b'{')?;
         self.space();
@@ -142,10 +153,15 @@ impl<'a> Scanner<'a> {
         }
         for place in 0.. {
             self.space();
-            match self.head(place, memo)? {
-                Some(number) => *fields.numbered(number) = self.value(memo)?,
+            let field = self.head(place, memo)?;
+            let start = self.at;
+            match field {
+                Some(field) => *fields.of(field) = self.value(memo)?,
                 None => self.skip(DEPTH_MAX)?,
             }
+            let text = &self.bytes[start..self.at];
+            let plain = text.first() == Some(&b'"') && !text.contains(&b'\\');
+            members.push(Member { field, start: start - begin, end: self.at - begin, plain });
             self.space();
             match self.peek() {
                 Some(b',') => self.at += 1,
@@ -159,9 +175,9 @@ impl<'a> Scanner<'a> {
         Ok(fields)
     }
 
-    /// The name of a trade's member and all up to its value: the number of the field, if it is one of ours.
+    /// The name of a trade's member and all up to its value: the field, if it is one of ours.
     #[inline]
-    fn head(&mut self, place: usize, memo: &mut Memo) -> Result<Option<usize>, GiveUp> {
+    fn head(&mut self, place: usize, memo: &mut Memo) -> Result<Option<Field>, GiveUp> {
         if let Some((field, len)) = memo.head(place, &self.bytes[self.at..]) {
             self.at += len;
             self.space();
@@ -171,7 +187,7 @@ impl<'a> Scanner<'a> {
         let name = self.plain_string()?;
         self.space();
         self.expect(b':')?;
-        let field = Fields::number(name);
+        let field = Field::named(name);
         memo.note_head(place, &self.bytes[start..self.at], field);
         self.space();
         Ok(field)
@@ -179,7 +195,7 @@ impl<'a> Scanner<'a> {
 
     /// A value that we read.
     #[inline]
-    fn value(&mut self, memo: &mut Memo) -> Result<Value<'a>, GiveUp> {
+    pub(super) fn value(&mut self, memo: &mut Memo) -> Result<Value<'a>, GiveUp> {
         match self.peek() {
             Some(b'"') => self.plain_string().map(Value::Text),
             Some(b'-' | b'0'..=b'9') => {
@@ -219,7 +235,23 @@ impl<'a> Scanner<'a> {
         Ok(text)
     }
 
-    /// A value that nobody reads; checked all the same.
+    /// The same, for where numbers are expected: without a call for them.
+    #[inline]
+    pub(super) fn value_mostly_number(&mut self, memo: &mut Memo) -> Result<Value<'a>, GiveUp> {
+        if let Some(b'0'..=b'9') = self.peek() {
+            let (number, used) = Decimal::scan(&self.bytes[self.at..]).ok_or(GiveUp)?;
+            self.at += used;
+            return Ok(Value::Number(number));
+        }
+        self.value(memo)
+    }
+
+    /// A trade's member that nobody reads; checked all the same.
+    pub(super) fn skip_value(&mut self) -> Result<(), GiveUp> {
+        self.skip(DEPTH_MAX)
+    }
+
+    /// A value that nobody reads.
     fn skip(&mut self, depth: u32) -> Result<(), GiveUp> {
         match self.peek() {
             Some(b'"') => self.skip_string(),
@@ -240,6 +272,12 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn skip_string(&mut self) -> Result<(), GiveUp> {
         self.at += 1;
+        self.skip_rest_of_string()
+    }
+
+    /// The rest of a string, from between two of its characters on.
+    #[inline]
+    pub(super) fn skip_rest_of_string(&mut self) -> Result<(), GiveUp> {
         loop {
             self.at = special(self.bytes, self.at);
             match self.peek() {
@@ -271,11 +309,9 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn digits(&mut self) -> usize {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
-        }
-        self.at - start
+        let count = count_digits(&self.bytes[self.at..]);
+        self.at += count;
+        count
     }
 
     #[inline]

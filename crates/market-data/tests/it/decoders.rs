@@ -168,6 +168,137 @@ fn the_first_elements_and_decoder_types_are_public() {
         .unwrap();
 }
 
+/// A trade as an exchange's or a chain's source writes it, of two pairs that may take turns.
+fn written(pair: usize, time: u64) -> String {
+    let pair = ["0xabc", "0xdef"][pair];
+    format!(
+        r#"{{"chain":"e\"th","chain_id":"1","chain_id_int":1,"pair_addr":"{pair}","tx_hash":"0x0123456789abcdef{time}","maker":"m\\u0041{time}","type":"sell","base_token_amount":1236.7526,"token_amount":0.02{time},"total_usd":"12.5","token_price_usd":61837.63,"block_num":0,"slot":{time},"block_time":{time},"log_index":0,"pair_info":{{"token_symbol":"W","of":"{pair}","list":[1,{{"x":"}}"}}]}},"clamp":false,"create_time":"2024-08-08T23:54:14.{time}Z"}}"#
+    )
+}
+
+#[test]
+fn a_trade_that_is_like_one_before_says_what_it_says() {
+    // Every value that is read, and some that are not, in place of what stood there in the trades before: alone, and twice in a row.
+    let values = [
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "7",
+        "-7",
+        "1.0",
+        "1.5",
+        "0.0",
+        "1e3",
+        "1e400",
+        "1e-41",
+        "01",
+        "1.",
+        "1e",
+        "-",
+        ".5",
+        "tru",
+        "12345678",
+        "123456789",
+        "1700000000",
+        "1700000000000",
+        "12345678901234567890123",
+        "0.1234567890123456789012345678",
+        "123456789012345678901234567890123456789012345",
+        "\"\"",
+        "\"buy\"",
+        "\"sell\"",
+        "\"sell \"",
+        "\"add_position\"",
+        "\"remove_position\"",
+        "\"0xabc\"",
+        "\"0xdef\"",
+        "\"0xabd\"",
+        "\"0xabcd\"",
+        "\"1\"",
+        "\"12.5\"",
+        "\"12.\"",
+        "\"NaN\"",
+        "\"\\u0031\"",
+        "\"a\\\"b\"",
+        "\"\u{1}\"",
+        "\"\u{e9}\"",
+        "\"e\\xth\"",
+        "\"e\\\"xth\"",
+        "\"e\\",
+        "\"m\\u00g1\"",
+        "\"m\\u004",
+        "\"open",
+        "[]",
+        "[1,2",
+        "{}",
+        "{\"token_symbol\":\"X\"}",
+        "{\"a\":}",
+        "NaN",
+        "1 ",
+        " 1",
+        "1\n",
+        "",
+    ];
+    let whole = written(0, 1_700_000_000);
+    let before = format!("[{whole},{},{whole}]", written(1, 1_700_000_001));
+    let parsed: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&whole).unwrap();
+    for name in parsed.keys() {
+        let head = format!("\"{name}\":");
+        // `pair_info` has no member of such a name.
+        let start = whole.find(&head).unwrap() + head.len();
+        let rest = &whole[start..];
+        let len = if name == "pair_info" {
+            rest.find(",\"clamp\"").unwrap()
+        } else {
+            let mut inside = serde_json::Deserializer::from_str(rest).into_iter::<serde::de::IgnoredAny>();
+            inside.next().unwrap().unwrap();
+            inside.byte_offset()
+        };
+        for value in values {
+            let changed = format!("{}{value}{}", &whole[..start], &rest[len..]);
+            let message = format!("[{whole},{changed},{whole},{changed},{}]", written(1, 1_700_000_002));
+            assert_same_after(&[before.as_bytes()], message.as_bytes());
+        }
+        // The member is missing, is given twice, has another name.
+        let member = format!("{head}{},", &rest[..len]);
+        for other in
+            [String::new(), format!("{member}{head}\"buy\","), member.replacen(name.as_str(), "other", 1)]
+        {
+            let changed = whole.replacen(&member, &other, 1);
+            let message = format!("[{changed},{whole},{changed},{changed}]");
+            assert_same_after(&[before.as_bytes()], message.as_bytes());
+            assert_same_after(&[message.as_bytes()], before.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn many_pairs_and_ways_to_write_read_the_same_in_both() {
+    let mut decoder = Decoder::default();
+    let mut state = 1u64;
+    for _ in 0..300 {
+        let trades: Vec<String> = (0..8)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let pair = format!("0x{:03}", (state >> 33) % 40);
+                let trade = written(0, 1_700_000_000 + (state >> 40) % 100).replace("0xabc", &pair);
+                match (state >> 50) % 8 {
+                    0 => trade.replace("\"block_num\":0", "\"block_num\":5"),
+                    1 => trade.replace("\"clamp\":false,", ""),
+                    2 => trade.replace(",\"", ", \""),
+                    3 => trade.replace("\"chain_id\":\"1\",", ""),
+                    _ => trade,
+                }
+            })
+            .collect();
+        let message = format!("[{}]", trades.join(","));
+        let oracle = decoded(&mut Decoder::serde_only(), message.as_bytes());
+        assert_eq!(decoded(&mut decoder, message.as_bytes()), oracle);
+    }
+}
+
 /// JSON-like text: our fields, wrong types, odd numbers, nesting, white space.
 fn json() -> impl Strategy<Value = String> {
     let scalar = prop_oneof![
@@ -233,5 +364,18 @@ proptest! {
         assert_same(&value);
         // Where it is remembered how the whole one is written, the damage is seen all the same.
         assert_same_after(&[&whole], &value);
+    }
+
+    #[test]
+    fn damaged_trades_that_are_like_ones_before_read_the_same_in_both(
+        at in 0usize..2000, bytes in prop::collection::vec(any::<u8>(), 0..3), removed in 0usize..4, cut in any::<bool>(),
+    ) {
+        let whole = format!("[{},{},{}]", written(0, 1_700_000_000), written(1, 1_700_000_001), written(0, 1_700_000_012));
+        let mut value = whole.clone().into_bytes();
+        let at = at % value.len();
+        if cut { value.truncate(at) } else { drop(value.splice(at..(at + removed).min(value.len()), bytes)) }
+        assert_same_after(&[whole.as_bytes()], &value);
+        // What the damaged one was like spoils nothing that comes after it.
+        assert_same_after(&[whole.as_bytes(), &value], whole.as_bytes());
     }
 }
