@@ -38,7 +38,8 @@ pub(crate) async fn drive(core: Arc<Core>) {
         let known = metadata.borrow_and_update().clone();
         core.follow(&known);
         let retry = core.start_partitions();
-        core.lock().look_at = None;
+        // One that lies ahead stays, or asking for it again would wake this loop at once, and again, until an answer comes.
+        core.lock().look_at.take_if(|at| *at <= Instant::now());
         core.fetch(Lanes::Urgent);
         let again = [retry, core.lock().look_at].into_iter().flatten().min();
         let sleep = async {
