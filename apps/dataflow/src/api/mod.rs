@@ -1,5 +1,6 @@
 //! The HTTP and WebSocket interface of market data: `docs/http.md`, what is marked *dataflow*.
 
+mod binance;
 mod candles;
 mod input;
 mod pairs;
@@ -48,13 +49,16 @@ impl Api {
         self
     }
 
-    /// `/api/pairs`, `/api/candles`, `/api/input` and `/ws`, to be merged with other routes.
+    /// `/api/pairs`, `/api/candles`, `/api/input`, `/ws`, and Binance's `/ws/...` and `/stream`, to be merged with other routes.
     pub fn router(self) -> Router {
         Router::new()
             .route("/api/pairs", get(pairs::pairs))
             .route("/api/candles", get(candles::candles))
             .route("/api/input", get(input::input))
             .route("/ws", get(ws::upgrade))
+            .route("/ws/", get(binance::raw))
+            .route("/ws/{*streams}", get(binance::raw))
+            .route("/stream", get(binance::combined))
             .with_state(self)
     }
 }

@@ -101,7 +101,7 @@ fn hear(subscriber: &Subscriber, text: &str) -> String {
         Some(serde_json::Value::Number(number)) => Some(number.to_string()),
         Some(other) => return error(format!("`chain` is {other}: write its number")),
     };
-    let filter = Filter { chain_id, pair: wish.pair.clone(), interval };
+    let filter = Filter { chain_id, pair: wish.pair.clone(), interval, any_case: false };
     let done = match wish.op.as_str() {
         "subscribe" => match subscriber.subscribe(filter) {
             Ok(()) => "subscribed",

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use market_data::{Candle, Deltas};
 use market_store::{CandleQuery, CandleReader, StoredCandle};
-pub(crate) use subscribers::{Filter, Subscriber, Subscribers};
+pub(crate) use subscribers::{FILTERS_MAX, Filter, Subscriber, Subscribers, TooMany};
 
 use live::{Key, Live, Source};
 

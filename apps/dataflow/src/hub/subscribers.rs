@@ -1,6 +1,6 @@
 //! Who listens to what, and what waits for them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 use super::live::Key;
 
 /// Listeners at once; each is a socket and a small queue.
-const SUBSCRIBERS_MAX: usize = 1024;
+const SUBSCRIBERS_MAX: usize = 10_240;
 /// Things that one listener may ask for.
-pub(crate) const FILTERS_MAX: usize = 256;
+pub(crate) const FILTERS_MAX: usize = 1024;
 
 /// A refusal: everything has a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -29,26 +29,79 @@ pub(crate) enum TooMany {
 }
 
 /// What a listener wants; a field that is left out stands for all.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Filter {
     pub(crate) chain_id: Option<String>,
     pub(crate) pair: Option<String>,
     pub(crate) interval: Option<Interval>,
+    /// Whether letters of the pair count alike in either case. Then nothing is left out, and the texts are in lower case.
+    pub(crate) any_case: bool,
 }
 
 impl Filter {
     fn wants(&self, (pair, interval, _): &Key) -> bool {
-        self.chain_id.as_ref().is_none_or(|chain| *chain == pair.chain_id)
-            && self.pair.as_ref().is_none_or(|wanted| *wanted == pair.pair)
+        let same = |wanted: &Option<String>, text: &str| {
+            wanted.as_ref().is_none_or(|wanted| {
+                if self.any_case { wanted.eq_ignore_ascii_case(text) } else { wanted == text }
+            })
+        };
+        same(&self.chain_id, &pair.chain_id)
+            && same(&self.pair, &pair.pair)
             && self.interval.is_none_or(|wanted| wanted == *interval)
+    }
+
+    /// Every filter that wants a candle of this chart.
+    fn all_that_want(pair: &PairKey, interval: Interval) -> impl Iterator<Item = Filter> {
+        let filter = move |left_out: u8| Filter {
+            chain_id: (left_out & 1 == 0).then(|| pair.chain_id.clone()),
+            pair: (left_out & 2 == 0).then(|| pair.pair.clone()),
+            interval: (left_out & 4 == 0).then_some(interval),
+            any_case: false,
+        };
+        let any_case = Filter {
+            chain_id: Some(pair.chain_id.to_ascii_lowercase()),
+            pair: Some(pair.pair.to_ascii_lowercase()),
+            interval: Some(interval),
+            any_case: true,
+        };
+        (0..8).map(filter).chain(std::iter::once(any_case))
     }
 }
 
 /// The listeners. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Subscribers {
-    list: Arc<Mutex<Vec<Arc<Shared>>>>,
+    list: Arc<Mutex<List>>,
     listening: Arc<AtomicBool>,
+}
+
+/// Locked before the state of a listener, never after it.
+#[derive(Debug, Default)]
+struct List {
+    /// Listeners.
+    count: usize,
+    /// The number of the next one.
+    next: u64,
+    /// Who wants what, so that a change costs those who want it and nobody else.
+    wants: HashMap<Filter, Wanted>,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    by: BTreeMap<u64, Arc<Shared>>,
+    /// For a filter of any case: the pair that it last met.
+    met: Option<Arc<PairKey>>,
+}
+
+impl List {
+    fn remove(&mut self, filter: &Filter, number: u64) {
+        if let Some(wanted) = self.wants.get_mut(filter) {
+            wanted.by.remove(&number);
+            if wanted.by.is_empty() {
+                self.wants.remove(filter);
+            }
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -78,13 +131,14 @@ impl Subscribers {
     /// A new listener, who wants nothing yet.
     pub(crate) fn join(&self) -> Result<Subscriber, TooMany> {
         let mut list = lock(&self.list);
-        if list.len() >= SUBSCRIBERS_MAX {
+        if list.count >= SUBSCRIBERS_MAX {
             return Err(TooMany::Subscribers);
         }
-        let shared = Arc::new(Shared::default());
-        list.push(Arc::clone(&shared));
+        let number = list.next;
+        list.next += 1;
+        list.count += 1;
         self.listening.store(true, Ordering::Relaxed);
-        Ok(Subscriber { shared, all: self.clone() })
+        Ok(Subscriber { number, shared: Arc::default(), all: self.clone() })
     }
 
     /// Whether anybody listens.
@@ -95,11 +149,15 @@ impl Subscribers {
     /// The charts that somebody follows by name.
     pub(super) fn charts(&self) -> BTreeSet<(PairKey, Interval)> {
         let mut charts = BTreeSet::new();
-        for subscriber in lock(&self.list).iter() {
-            for filter in &lock(&subscriber.state).filters {
-                if let Filter { chain_id: Some(chain), pair: Some(pair), interval: Some(interval) } = filter {
+        for (filter, wanted) in &lock(&self.list).wants {
+            match (filter, &wanted.met) {
+                (Filter { any_case: true, interval: Some(interval), .. }, met) => {
+                    charts.extend(met.as_ref().map(|pair| (PairKey::clone(pair), *interval)));
+                }
+                (Filter { chain_id: Some(chain), pair: Some(pair), interval: Some(interval), .. }, _) => {
                     charts.insert((PairKey::new(chain, pair), *interval));
                 }
+                _ => {}
             }
         }
         charts
@@ -107,16 +165,18 @@ impl Subscribers {
 
     /// Puts changed candles before everyone who wants them.
     pub(super) fn publish(&self, changed: &[(Key, Candle)]) {
-        for subscriber in lock(&self.list).iter() {
-            let mut state = lock(&subscriber.state);
-            let State { filters, waiting } = &mut *state;
-            for (key, candle) in changed {
-                if filters.iter().any(|filter| filter.wants(key)) {
-                    waiting.insert(key.clone(), *candle);
+        let mut list = lock(&self.list);
+        for (key, candle) in changed {
+            let (pair, interval, _) = key;
+            for filter in Filter::all_that_want(pair, *interval) {
+                let Some(wanted) = list.wants.get_mut(&filter) else { continue };
+                if filter.any_case {
+                    wanted.met = Some(Arc::clone(pair));
                 }
-            }
-            if !waiting.is_empty() {
-                subscriber.news.notify_one();
+                for subscriber in wanted.by.values() {
+                    lock(&subscriber.state).waiting.insert(key.clone(), *candle);
+                    subscriber.news.notify_one();
+                }
             }
         }
     }
@@ -125,6 +185,7 @@ impl Subscribers {
 /// One listener; leaves when dropped.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
+    number: u64,
     shared: Arc<Shared>,
     all: Subscribers,
 }
@@ -132,16 +193,20 @@ pub(crate) struct Subscriber {
 impl Subscriber {
     /// Wants this too.
     pub(crate) fn subscribe(&self, filter: Filter) -> Result<(), TooMany> {
+        let mut list = lock(&self.all.list);
         let mut state = lock(&self.shared.state);
         if state.filters.len() >= FILTERS_MAX && !state.filters.contains(&filter) {
             return Err(TooMany::Filters);
         }
+        list.wants.entry(filter.clone()).or_default().by.insert(self.number, Arc::clone(&self.shared));
         state.filters.insert(filter);
         Ok(())
     }
 
     /// Wants this no more; `false` if it never did.
     pub(crate) fn unsubscribe(&self, filter: &Filter) -> bool {
+        let mut list = lock(&self.all.list);
+        list.remove(filter, self.number);
         let mut state = lock(&self.shared.state);
         let removed = state.filters.remove(filter);
         let State { filters, waiting } = &mut *state;
@@ -164,8 +229,11 @@ impl Subscriber {
 impl Drop for Subscriber {
     fn drop(&mut self) {
         let mut list = lock(&self.all.list);
-        list.retain(|other| !Arc::ptr_eq(other, &self.shared));
-        self.all.listening.store(!list.is_empty(), Ordering::Relaxed);
+        for filter in &lock(&self.shared.state).filters {
+            list.remove(filter, self.number);
+        }
+        list.count -= 1;
+        self.all.listening.store(list.count > 0, Ordering::Relaxed);
     }
 }
 
@@ -178,7 +246,7 @@ mod tests {
     }
 
     fn filter(pair: Option<&str>, interval: Option<Interval>) -> Filter {
-        Filter { chain_id: Some("1".into()), pair: pair.map(Into::into), interval }
+        Filter { chain_id: Some("1".into()), pair: pair.map(Into::into), interval, any_case: false }
     }
 
     #[tokio::test]
@@ -214,6 +282,66 @@ mod tests {
         listener.subscribe(filter(Some("b"), None)).unwrap();
         subscribers.publish(&changed);
         assert_eq!(listener.next().await.into_keys().next().unwrap().0.pair, "b");
+    }
+
+    #[tokio::test]
+    async fn a_filter_of_any_case_meets_the_pair_as_it_is_written() {
+        let subscribers = Subscribers::new(Arc::default());
+        let listener = subscribers.join().unwrap();
+        let wish = Filter { any_case: true, ..filter(Some("abc"), Some(Interval::M1)) };
+        listener.subscribe(wish.clone()).unwrap();
+        assert!(subscribers.charts().is_empty(), "nobody has seen the pair yet");
+        subscribers
+            .publish(&[(key("aBC", Interval::M1), Candle::EMPTY), (key("abd", Interval::M1), Candle::EMPTY)]);
+        assert_eq!(listener.next().await.into_keys().collect::<Vec<_>>(), [key("aBC", Interval::M1)]);
+        assert_eq!(subscribers.charts(), BTreeSet::from([(PairKey::new("1", "aBC"), Interval::M1)]));
+        assert!(listener.unsubscribe(&wish));
+        assert!(lock(&subscribers.list).wants.is_empty());
+    }
+
+    #[tokio::test]
+    async fn thousands_listen_and_the_slow_ones_hold_up_nobody() {
+        const LISTENERS: usize = 4000;
+        const STATES: u64 = 200;
+        let subscribers = Subscribers::new(Arc::default());
+        let mut fast = tokio::task::JoinSet::new();
+        let mut slow = Vec::new();
+        for n in 0..LISTENERS {
+            let listener = subscribers.join().unwrap();
+            let pair = (n % 10).to_string();
+            listener.subscribe(filter(Some(&pair), Some(Interval::M1))).unwrap();
+            if n % 4 == 3 {
+                slow.push((pair, listener));
+                continue;
+            }
+            fast.spawn(async move {
+                let mut newest = 0;
+                while newest < STATES {
+                    for ((of, ..), candle) in listener.next().await {
+                        assert_eq!(of.pair, pair);
+                        assert!(candle.count > newest, "a state comes once and in order");
+                        newest = candle.count;
+                    }
+                }
+            });
+        }
+        for count in 1..=STATES {
+            let mut candle = Candle::EMPTY;
+            candle.count = count;
+            let changed: Vec<_> =
+                (0..10).map(|pair| (key(&pair.to_string(), Interval::M1), candle)).collect();
+            subscribers.publish(&changed);
+            tokio::task::yield_now().await;
+        }
+        while let Some(done) = fast.join_next().await {
+            done.unwrap();
+        }
+        // Nobody has asked for these yet: one state waits, the last.
+        for (pair, listener) in slow {
+            let waiting: Vec<_> = listener.next().await.into_iter().collect();
+            assert_eq!((waiting.len(), waiting[0].1.count), (1, STATES));
+            assert_eq!(waiting[0].0.0.pair, pair);
+        }
     }
 
     #[test]

@@ -14,13 +14,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
-struct Server {
-    address: SocketAddr,
-    hub: Hub,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) hub: Hub,
     store: MemoryStore,
 }
 
-async fn server() -> Server {
+pub(crate) async fn server() -> Server {
     let store = MemoryStore::new();
     let groups = vec!["g".to_owned()];
     let hub = Hub::start(store.reader().unwrap(), groups.clone()).unwrap();
@@ -33,7 +33,7 @@ async fn server() -> Server {
 }
 
 /// One-minute parts of a trade.
-fn part(pair: &str, time: i64, price: &str) -> Deltas {
+pub(crate) fn part(pair: &str, time: i64, price: &str) -> Deltas {
     let mut aggregator = Aggregator::new();
     let value = format!(
         r#"[{{"chain_id":"1","pair_addr":"{pair}","type":"buy","total_usd":10,"token_amount":2,"token_price_usd":{price},
@@ -68,14 +68,14 @@ impl Server {
     }
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<TcpStream>>;
 
-async fn say(socket: &mut Socket, wish: Value) -> Value {
+pub(crate) async fn say(socket: &mut Socket, wish: Value) -> Value {
     socket.send(Message::Text(wish.to_string().into())).await.unwrap();
     hear(socket).await
 }
 
-async fn hear(socket: &mut Socket) -> Value {
+pub(crate) async fn hear(socket: &mut Socket) -> Value {
     let message =
         tokio::time::timeout(Duration::from_secs(10), socket.next()).await.unwrap().unwrap().unwrap();
     serde_json::from_str(message.to_text().unwrap()).unwrap()

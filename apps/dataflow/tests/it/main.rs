@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is the failure")]
 
 mod api;
+mod binance;
 mod road;
 mod world;
