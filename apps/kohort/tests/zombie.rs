@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use market_data::reference::{self, Key, Row, compare};
-use market_store::{CandleStore, SqliteStore};
+use market_store::{CandleStore, Positions, Scan, SqliteStore};
 
 const SET: &str = "../../crates/market-data/tests/data/dex_eth_univ3_20240105";
 const GROUP: &str = "zombies";
@@ -95,7 +95,7 @@ fn candles(file: &Path) -> BTreeMap<Key, Row> {
     let store = SqliteStore::open(file).unwrap();
     let mut reader = store.reader().unwrap();
     reader
-        .for_each(GROUP, &mut |pair, interval, time, candle| {
+        .scan(&Scan::all(GROUP), &mut |pair, interval, time, candle| {
             let chain = chains[pair.chain_id.as_str()].to_owned();
             rows.insert((chain, pair.pair.clone(), interval, time), Row::of(candle).unwrap());
         })

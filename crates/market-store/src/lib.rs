@@ -24,6 +24,6 @@ pub use error::{FlushError, StoreError};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use store::{
-    Advance, CandleQuery, CandleReader, CandleStore, Claim, Flush, Flushed, PairSummary, StoredCandle,
-    TopicPartition, Window,
+    Advance, CandleQuery, CandleReader, CandleStore, Claim, Flush, Flushed, PairSummary, Positions, Scan,
+    StoredCandle, TopicPartition, Window,
 };

@@ -7,8 +7,8 @@ use market_data::{Candle, Interval, PairKey, Symbols};
 
 use crate::store::{WindowSums, settle};
 use crate::{
-    CandleQuery, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, PairSummary, StoreError,
-    StoredCandle, TopicPartition, Window,
+    CandleQuery, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, PairSummary, Positions, Scan,
+    StoreError, StoredCandle, TopicPartition, Window,
 };
 
 /// A store in memory. Clones are handles of one store.
@@ -41,7 +41,7 @@ impl MemoryStore {
     }
 }
 
-impl CandleStore for MemoryStore {
+impl Positions for MemoryStore {
     fn claim(&mut self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Claim>, StoreError> {
         let mut shared = self.lock();
         let claim = |partition: &TopicPartition| {
@@ -52,6 +52,20 @@ impl CandleStore for MemoryStore {
         Ok(partitions.iter().map(claim).collect())
     }
 
+    fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError> {
+        let shared = self.lock();
+        let of_group = shared.positions.iter().filter(|((g, _), _)| g == group);
+        let claim =
+            |((_, partition), (epoch, position)): (&(String, TopicPartition), &(i64, Option<i64>))| Claim {
+                partition: partition.clone(),
+                epoch: *epoch,
+                position: *position,
+            };
+        Ok(of_group.map(claim).collect())
+    }
+}
+
+impl CandleStore for MemoryStore {
     fn flush(&mut self, flush: &Flush<'_>) -> Result<Flushed, FlushError> {
         let mut shared = self.lock();
         let key = |partition: &TopicPartition| (flush.group.to_owned(), partition.clone());
@@ -82,18 +96,6 @@ impl CandleStore for MemoryStore {
             flushed.candles.push(*candle);
         }
         Ok(flushed)
-    }
-
-    fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError> {
-        let shared = self.lock();
-        let of_group = shared.positions.iter().filter(|((g, _), _)| g == group);
-        let claim =
-            |((_, partition), (epoch, position)): (&(String, TopicPartition), &(i64, Option<i64>))| Claim {
-                partition: partition.clone(),
-                epoch: *epoch,
-                position: *position,
-            };
-        Ok(of_group.map(claim).collect())
     }
 
     fn reader(&self) -> Result<Box<dyn CandleReader>, StoreError> {
@@ -170,15 +172,19 @@ impl CandleReader for MemoryStore {
         Ok(settle(summaries))
     }
 
-    fn for_each(
+    fn scan(
         &mut self,
-        group: &str,
+        scan: &Scan<'_>,
         each: &mut dyn FnMut(&PairKey, Interval, i64, &Candle),
     ) -> Result<(), StoreError> {
         let shared = self.lock();
-        for ((_, pair), series) in shared.series.iter().filter(|((g, _), _)| g == group) {
-            for interval in Interval::ALL {
-                series.of(interval).for_each(|(time, candle)| each(pair, interval, time, candle));
+        for ((_, pair), series) in shared.series.iter().filter(|((group, _), _)| group == scan.group) {
+            for interval in scan.intervals {
+                let wanted = |time: &i64| {
+                    scan.from.is_none_or(|from| *time >= from) && scan.before.is_none_or(|b| *time < b)
+                };
+                let of = series.of(*interval).filter(|(time, _)| wanted(time));
+                of.for_each(|(time, candle)| each(pair, *interval, time, candle));
             }
         }
         Ok(())

@@ -73,21 +73,27 @@ pub struct Flushed {
     pub candles: Vec<Candle>,
 }
 
-/// A store's writing side. One owner at a time; several owners, in several processes, are kept apart by [`CandleStore::claim`].
-pub trait CandleStore: Send {
+/// How far groups are in a store, and who may move them on. Everything that is written with positions stands on it: candles, the
+/// cache, the log of known wallets.
+///
+/// One owner of a partition at a time; several owners, in several processes, are kept apart by [`Positions::claim`].
+pub trait Positions: Send {
     /// Claims partitions: raises the epoch of each by one and reads its position, in one step for all.
     ///
     /// Whoever claimed one of them earlier can flush it no more.
     fn claim(&mut self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Claim>, StoreError>;
 
+    /// The positions of a group, for people: (partition, position, epoch).
+    fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError>;
+}
+
+/// A store's writing side.
+pub trait CandleStore: Positions {
     /// Merges the deltas into the candles and moves the positions, in one transaction.
     ///
     /// Changes nothing if any partition's epoch or position is not what its [`Advance`] states. After an error that is
     /// retriable the same flush may be tried again: it is fenced if the first try did get through after all.
     fn flush(&mut self, flush: &Flush<'_>) -> Result<Flushed, FlushError>;
-
-    /// The positions of a group, for people: (partition, position, epoch).
-    fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError>;
 
     /// A reader of this store. It may live on another thread and waits for no flush.
     fn reader(&self) -> Result<Box<dyn CandleReader>, StoreError>;
@@ -108,6 +114,26 @@ pub struct CandleQuery<'a> {
     pub before: Option<i64>,
     /// At most so many: the latest.
     pub limit: usize,
+}
+
+/// Which candles of all pairs to hand out.
+#[derive(Debug, Clone, Copy)]
+pub struct Scan<'a> {
+    /// The group that made them.
+    pub group: &'a str,
+    /// Their intervals.
+    pub intervals: &'a [Interval],
+    /// Only candles that start at or after this time.
+    pub from: Option<i64>,
+    /// Only candles that start before this time.
+    pub before: Option<i64>,
+}
+
+impl<'a> Scan<'a> {
+    /// Every candle of a group.
+    pub fn all(group: &'a str) -> Scan<'a> {
+        Scan { group, intervals: &Interval::ALL, from: None, before: None }
+    }
 }
 
 /// A candle and its start.
@@ -160,10 +186,10 @@ pub trait CandleReader: Send {
     /// Every pair that has a candle, by volume in the window, largest first.
     fn pairs(&mut self, groups: &[String], window: Window) -> Result<Vec<PairSummary>, StoreError>;
 
-    /// Hands out every candle of a group.
-    fn for_each(
+    /// Hands out candles of all pairs of a group, in no particular order.
+    fn scan(
         &mut self,
-        group: &str,
+        scan: &Scan<'_>,
         each: &mut dyn FnMut(&PairKey, Interval, i64, &Candle),
     ) -> Result<(), StoreError>;
 }

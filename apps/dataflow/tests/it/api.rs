@@ -8,7 +8,7 @@ use dataflow::api::{Api, Readers};
 use dataflow::hub::Hub;
 use futures_util::{SinkExt, StreamExt};
 use market_data::{Aggregator, Deltas, Place};
-use market_store::{Advance, CandleStore, Flush, MemoryStore, TopicPartition};
+use market_store::{Advance, CandleStore, Flush, MemoryStore, Positions, TopicPartition};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

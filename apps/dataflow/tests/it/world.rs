@@ -11,7 +11,7 @@ use kohort_client::admin::NewTopic;
 use kohort_client::{Client, ClientConfig, Outgoing};
 use kohort_service::ServiceFile;
 use market_data::reference::{self, Key, Row};
-use market_store::{CandleStore, SqliteStore};
+use market_store::{CandleStore, Positions, Scan, SqliteStore};
 use tempfile::TempDir;
 
 pub(crate) const GROUP: &str = "dataflow-test";
@@ -99,7 +99,7 @@ impl World {
             let key = (chains[&pair.chain_id].clone(), pair.pair.clone(), interval, time);
             rows.insert(key, Row::of(candle).unwrap());
         };
-        reader.for_each(GROUP, add).unwrap();
+        reader.scan(&Scan::all(GROUP), add).unwrap();
         rows
     }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use dataflow::stages::{Spent, Stages};
 use kohort_service::{ServiceFile, Shutdown};
 use market_data::Interval;
-use market_store::{CandleStore, SqliteStore};
+use market_store::{CandleStore, Scan, SqliteStore};
 use serde::{Deserialize, Serialize};
 
 use super::process;
@@ -120,6 +120,10 @@ fn stored(settings: &dataflow::Settings, group: &str) -> anyhow::Result<(u64, u6
             counted += candle.count;
         }
     };
-    store.reader().context("open a reader")?.for_each(group, &mut each).context("read the candles")?;
+    store
+        .reader()
+        .context("open a reader")?
+        .scan(&Scan::all(group), &mut each)
+        .context("read the candles")?;
     Ok((counted, candles))
 }

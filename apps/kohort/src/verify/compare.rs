@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use kohort_service::Complaint;
 use market_data::reference::{self, Key, Row};
-use market_store::{CandleStore, SqliteStore};
+use market_store::{CandleStore, Scan, SqliteStore};
 use serde::Deserialize;
 
 fn open(path: &Path, what: &str) -> anyhow::Result<Box<dyn Read>> {
@@ -73,6 +73,10 @@ pub(super) fn stored(
             rows.insert((chain, pair.pair.clone(), interval, time), row);
         }
     };
-    store.reader().context("open a reader")?.for_each(group, &mut each).context("read the candles")?;
+    store
+        .reader()
+        .context("open a reader")?
+        .scan(&Scan::all(group), &mut each)
+        .context("read the candles")?;
     Ok(rows)
 }

@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use kohort_broker::Broker;
 use kohort_client::{Client, SeekTo, TopicPartition};
 use kohort_service::{Complaint, Shutdown};
-use market_store::{CandleStore, SqliteStore};
+use market_store::{Positions, SqliteStore};
 
 use self::child::{Dataflow, Random};
 use crate::feed::{Keying, files, messages::Message, send};

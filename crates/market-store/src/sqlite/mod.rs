@@ -25,7 +25,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::{CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, StoreError, TopicPartition};
+use crate::{
+    CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, Positions, StoreError, TopicPartition,
+};
 
 /// How long a call waits for other processes that write. A flush takes milliseconds; ten seconds mean that something hangs.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,17 +75,19 @@ impl SqliteStore {
     }
 }
 
-impl CandleStore for SqliteStore {
+impl Positions for SqliteStore {
     fn claim(&mut self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Claim>, StoreError> {
         claim::claim(&mut self.connection, group, partitions).map_err(|error| failure(&self.file, error))
     }
 
-    fn flush(&mut self, flush: &Flush<'_>) -> Result<Flushed, FlushError> {
-        self.flusher.flush(&mut self.connection, &self.file, flush)
-    }
-
     fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError> {
         claim::positions(&self.connection, group).map_err(|error| failure(&self.file, error))
+    }
+}
+
+impl CandleStore for SqliteStore {
+    fn flush(&mut self, flush: &Flush<'_>) -> Result<Flushed, FlushError> {
+        self.flusher.flush(&mut self.connection, &self.file, flush)
     }
 
     fn reader(&self) -> Result<Box<dyn CandleReader>, StoreError> {

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::{failure, row};
 use crate::store::{WindowSums, settle};
-use crate::{CandleQuery, CandleReader, PairSummary, StoreError, StoredCandle, Window};
+use crate::{CandleQuery, CandleReader, PairSummary, Scan, StoreError, StoredCandle, Window};
 
 /// A connection that only reads.
 pub(super) struct Reader {
@@ -198,9 +198,9 @@ impl CandleReader for Reader {
         Ok(settle(series.into_values().map(whole).collect()))
     }
 
-    fn for_each(
+    fn scan(
         &mut self,
-        group: &str,
+        scan: &Scan<'_>,
         each: &mut dyn FnMut(&PairKey, Interval, i64, &Candle),
     ) -> Result<(), StoreError> {
         let fail = |error| failure(&self.file, error);
@@ -209,19 +209,24 @@ impl CandleReader for Reader {
         let mut statement = transaction
             .prepare("SELECT id, chain_id, pair_address FROM series WHERE group_id = ?1")
             .map_err(fail)?;
-        let mut rows = statement.query([group]).map_err(fail)?;
+        let mut rows = statement.query([scan.group]).map_err(fail)?;
         while let Some(row) = rows.next().map_err(fail)? {
             let key = PairKey { chain_id: row.get(1).map_err(fail)?, pair: row.get(2).map_err(fail)? };
             pairs.insert(row.get::<_, i64>(0).map_err(fail)?, key);
         }
         let mut statement = transaction
-            .prepare(&format!("SELECT series, interval, candle_time, {} FROM candles", row::COLUMNS))
+            .prepare_cached(&format!(
+                "SELECT series, candle_time, {} FROM candles WHERE interval = ?1 AND candle_time >= ?2 AND candle_time < ?3",
+                row::COLUMNS
+            ))
             .map_err(fail)?;
-        let mut rows = statement.query([]).map_err(fail)?;
-        while let Some(row) = rows.next().map_err(fail)? {
-            if let Some(pair) = pairs.get(&row.get::<_, i64>(0).map_err(fail)?) {
-                let interval = row::interval(row.get(1).map_err(fail)?, &self.file)?;
-                each(pair, interval, row.get(2).map_err(fail)?, &row::read(row, 3, &self.file)?);
+        let (from, before) = (scan.from.unwrap_or(i64::MIN), scan.before.unwrap_or(i64::MAX));
+        for interval in scan.intervals {
+            let mut rows = statement.query((interval.seconds(), from, before)).map_err(fail)?;
+            while let Some(row) = rows.next().map_err(fail)? {
+                if let Some(pair) = pairs.get(&row.get::<_, i64>(0).map_err(fail)?) {
+                    each(pair, *interval, row.get(1).map_err(fail)?, &row::read(row, 2, &self.file)?);
+                }
             }
         }
         Ok(())

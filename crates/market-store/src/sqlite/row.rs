@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use market_data::{Candle, Interval, Order, Prices};
+use market_data::{Candle, Order, Prices};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
@@ -55,15 +55,6 @@ fn text<'a>(row: &'a Row<'_>, column: usize, file: &Path) -> Result<&'a str, Sto
         store: file.display().to_string(),
         what: "number",
         value: format!("{value:?}"),
-    })
-}
-
-/// The interval of so many seconds.
-pub(super) fn interval(seconds: i64, file: &Path) -> Result<Interval, StoreError> {
-    Interval::ALL.into_iter().find(|i| i.seconds() == seconds).ok_or_else(|| StoreError::Damaged {
-        store: file.display().to_string(),
-        what: "interval",
-        value: seconds.to_string(),
     })
 }
 

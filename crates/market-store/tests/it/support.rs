@@ -1,7 +1,9 @@
 //! Small flushes to try a store with.
 
 use market_data::{Aggregator, Candle, Deltas, Interval, PairKey, Place};
-use market_store::{Advance, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, TopicPartition};
+use market_store::{
+    Advance, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, Positions, Scan, TopicPartition,
+};
 
 pub(crate) const GROUP: &str = "candles";
 
@@ -50,7 +52,7 @@ pub(crate) fn flush_as(
 pub(crate) fn dump(reader: &mut dyn CandleReader, group: &str) -> Vec<(PairKey, Interval, i64, Candle)> {
     let mut all = Vec::new();
     reader
-        .for_each(group, &mut |pair, interval, time, candle| {
+        .scan(&Scan::all(group), &mut |pair, interval, time, candle| {
             all.push((pair.clone(), interval, time, *candle))
         })
         .unwrap();
