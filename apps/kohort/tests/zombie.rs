@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use market_data::reference::{self, Key, Row, compare};
-use market_store::{CandleStore, Positions, Scan, SqliteStore};
+use market_store::{CandleStore, Scan, SqliteStore};
 
 const SET: &str = "../../crates/market-data/tests/data/dex_eth_univ3_20240105";
 const GROUP: &str = "zombies";

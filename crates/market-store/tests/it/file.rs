@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use market_data::Interval;
-use market_store::{CandleStore, FlushError, SqliteStore, StoreError};
+use market_store::{CandleStore, FlushError, Positions, SqliteStore, StoreError};
 use rusqlite::Connection;
 
 use crate::support::{GROUP, advance, deltas, dump, flush, partition};

@@ -2,7 +2,7 @@
 
 use market_data::{Aggregator, Candle, Deltas, Interval, PairKey, Place};
 use market_store::{
-    Advance, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, Positions, Scan, TopicPartition,
+    Advance, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, Scan, TopicPartition,
 };
 
 pub(crate) const GROUP: &str = "candles";
