@@ -77,6 +77,7 @@ impl Sink for StoreSink {
             partition: partition.clone(),
             epoch: claim.epoch,
             position: claim.position,
+            resume: claim.position,
         };
         Ok(partitions.iter().zip(claims.await?).map(claim).collect())
     }

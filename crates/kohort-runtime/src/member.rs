@@ -36,9 +36,9 @@ pub(crate) enum Ending {
 #[derive(Debug)]
 struct Owned {
     epoch: i64,
-    /// What the store has.
+    /// What the sink's own store has.
     stored: Option<Offset>,
-    /// Where reading began: the larger of the store's position and the group's offset, unless the log had nothing there.
+    /// Where reading began: the largest of all stores' positions and the group's offset, unless the log had nothing there.
     began: Option<Offset>,
     /// One past what was handed to the lanes.
     read: Option<Offset>,
@@ -270,7 +270,7 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> MemberLoop<W, S> {
         }
     }
 
-    /// Claims what was assigned and starts it at the larger of the store's position and the group's committed offset.
+    /// Claims what was assigned and starts it at the largest of the stores' positions and the group's committed offset.
     async fn claim(&mut self) {
         let Some((sink, _)) = &mut self.writers else { return };
         let positions = async {
@@ -295,7 +295,8 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> MemberLoop<W, S> {
         let committed: BTreeMap<TopicPartition, Offset> =
             committed.into_iter().filter_map(|(tp, o)| Some((tp, o?.offset))).collect();
         for claim in claims {
-            let began = claim.position.max(committed.get(&claim.partition).copied());
+            let committed = committed.get(&claim.partition).copied();
+            let began = claim.position.max(claim.resume).max(committed);
             if let Some(began) = began {
                 // Each start knows what it is for, and passes the others over.
                 for start in &mut self.starts {
@@ -377,6 +378,8 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> MemberLoop<W, S> {
                 for claim in claims {
                     let Some(owned) = self.owned.get_mut(&claim.partition) else { continue };
                     (owned.epoch, owned.stored, owned.read) = (claim.epoch, claim.position, None);
+                    // Whoever had it meanwhile may have written into another store of the group.
+                    owned.began = owned.began.max(claim.resume);
                     if let Some(from) = owned.resume() {
                         self.handle.seek(&claim.partition, SeekTo::Offset(from));
                     }

@@ -36,6 +36,7 @@ pub trait Sink: Send + 'static {
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// Takes the right to write for these partitions from whoever had it, in every store of the group, and says how far each is.
+    /// A store that cannot be reached is an error: it delays the claim, and is never passed over.
     fn claim(
         &mut self,
         partitions: &[TopicPartition],
@@ -55,8 +56,12 @@ pub struct Claim {
     pub partition: TopicPartition,
     /// The epoch that is ours until somebody else claims.
     pub epoch: i64,
-    /// The store has everything below this; `None` if it has nothing.
+    /// The sink's own store has everything below this that fell to it; `None` if it has nothing. It is what a flush states as
+    /// [`Progress::from`].
     pub position: Option<Offset>,
+    /// The largest position over all stores of the group, `position` among them: reading begins there, or at the group's committed
+    /// offset if that is larger. Where there is one store, it is `position`.
+    pub resume: Option<Offset>,
 }
 
 /// One partition's step in a flush.
@@ -66,7 +71,8 @@ pub struct Progress {
     pub partition: TopicPartition,
     /// The epoch that was claimed.
     pub epoch: i64,
-    /// The position that the store has, as claimed or as the last flush left it.
+    /// The position that the sink's own store has, as claimed or as the last flush left it. Reading may have begun above it: another
+    /// store of the group has what lies between.
     pub from: Option<Offset>,
     /// The new position.
     pub to: Offset,

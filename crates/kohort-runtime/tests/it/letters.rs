@@ -38,7 +38,8 @@ impl Sink for Position {
     type Error = Infallible;
 
     async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Claim>, Infallible> {
-        let claim = |p: &TopicPartition| Claim { partition: p.clone(), epoch: 1, position: None };
+        let claim =
+            |p: &TopicPartition| Claim { partition: p.clone(), epoch: 1, position: None, resume: None };
         Ok(partitions.iter().map(claim).collect())
     }
 

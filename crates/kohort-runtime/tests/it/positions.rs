@@ -37,6 +37,10 @@ impl Worker for Offsets {
 struct Kept {
     claims: u64,
     position: Option<Offset>,
+    /// The position of another store of the group.
+    elsewhere: Option<Offset>,
+    /// What `elsewhere` is once a flush was fenced: whoever fenced it wrote there.
+    elsewhere_after_fence: Option<Offset>,
     records: Vec<Offset>,
     /// So many flushes are refused, as if somebody else had claimed.
     fences: u32,
@@ -61,13 +65,15 @@ impl Sink for Store {
         }
         kept.claims += 1;
         let (epoch, position) = (i64::try_from(kept.claims).unwrap(), kept.position);
-        Ok(partitions.iter().map(|p| Claim { partition: p.clone(), epoch, position }).collect())
+        let resume = position.max(kept.elsewhere);
+        Ok(partitions.iter().map(|p| Claim { partition: p.clone(), epoch, position, resume }).collect())
     }
 
     async fn flush(&mut self, batch: Arc<FlushBatch<Vec<Offset>>>) -> Result<Flushed, Away> {
         let mut kept = self.0.lock().unwrap();
         if kept.fences > 0 {
             kept.fences -= 1;
+            kept.elsewhere = kept.elsewhere.max(kept.elsewhere_after_fence);
             return Ok(Flushed::Fenced);
         }
         for progress in &batch.progress {
@@ -158,6 +164,50 @@ async fn a_fenced_member_goes_back_to_where_it_began_and_not_below() {
     until("all is stored", &store, |kept| kept.position == Some(RECORDS)).await;
     assert!(running.stop().await.drained);
     assert_eq!(store.0.lock().unwrap().records, (6..RECORDS).collect::<Vec<_>>());
+    assert_eq!(world.committed().await, Some(RECORDS));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_store_of_the_group_has_is_not_read_again() {
+    let kept = Kept { position: Some(2), elsewhere: Some(7), ..Kept::default() };
+    let (world, store) = (World::new().await, store(kept));
+    world.commit(4).await;
+    let running =
+        Group::start(&world.client, config(), |_, _| Offsets::default(), |_| store.clone()).unwrap();
+    // The fake store refuses a flush that does not state its own position, 2.
+    until("all is stored", &store, |kept| kept.position == Some(RECORDS)).await;
+    assert!(running.stop().await.drained);
+    assert_eq!(store.0.lock().unwrap().records, (7..RECORDS).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_fence_reading_goes_on_above_what_another_store_has_got_meanwhile() {
+    let kept = Kept {
+        position: Some(2),
+        elsewhere: Some(3),
+        elsewhere_after_fence: Some(6),
+        fences: 1,
+        ..Kept::default()
+    };
+    let (world, store) = (World::new().await, store(kept));
+    let running =
+        Group::start(&world.client, config(), |_, _| Offsets::default(), |_| store.clone()).unwrap();
+    until("all is stored", &store, |kept| kept.position == Some(RECORDS)).await;
+    assert!(running.stop().await.drained);
+    assert_eq!(store.0.lock().unwrap().records, (6..RECORDS).collect::<Vec<_>>());
+    assert_eq!(world.committed().await, Some(RECORDS));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_store_has_is_not_taken_back_by_a_stop() {
+    let kept = Kept { position: Some(2), elsewhere: Some(RECORDS), ..Kept::default() };
+    let (world, store) = (World::new().await, store(kept));
+    let running =
+        Group::start(&world.client, config(), |_, _| Offsets::default(), |_| store.clone()).unwrap();
+    until("the partition is claimed", &store, |kept| kept.claims > 0).await;
+    // A stop right behind the claim may come before the partition is started.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(running.stop().await.drained);
     assert_eq!(world.committed().await, Some(RECORDS));
 }
 

@@ -44,7 +44,7 @@ impl Sink for Slow {
 
     async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Claim>, Infallible> {
         let claim =
-            |partition: &TopicPartition| Claim { partition: partition.clone(), epoch: 1, position: None };
+            |p: &TopicPartition| Claim { partition: p.clone(), epoch: 1, position: None, resume: None };
         Ok(partitions.iter().map(claim).collect())
     }
 
