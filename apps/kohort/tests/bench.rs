@@ -161,3 +161,15 @@ fn assignors_are_timed_full_and_with_a_newcomer() {
     assert_eq!(names.len(), 8);
     assert!(names.contains(&"cooperative-sticky".into()), "{names:?}");
 }
+
+#[test]
+fn every_trade_reaches_the_websocket_and_its_way_is_timed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let args = ["push", "--rate", "300", "--seconds", "2", "--pairs", "7", "--partitions", "2", "--json"];
+    let output = bench(&args, folder.path());
+    let measured: Value = serde_json::from_str(stdout(&output)).expect("JSON");
+    assert_eq!((measured["trades"].as_u64(), measured["pairs"].as_u64()), (Some(600), Some(7)), "{measured}");
+    let ms = ["p50_ms", "p99_ms", "p999_ms", "worst_ms"].map(|of| measured[of].as_f64().expect("a time"));
+    assert!(ms[0] > 0.0 && ms.is_sorted(), "{measured}");
+    assert!((1..=600).contains(&measured["pushes"].as_u64().expect("a count")), "{measured}");
+}

@@ -7,6 +7,7 @@ mod groups;
 mod load;
 mod pipeline;
 mod process;
+mod push;
 mod service;
 
 use self::load::Side;
@@ -19,6 +20,7 @@ Examples:
   kohort bench pipeline
   kohort bench pipeline --trades trades.jsonl.zst --count 5000000 --partitions 4
   kohort bench pipeline --count 100000 --json
+  kohort bench push --rate 10000
   kohort bench broker
   kohort bench groups --rounds 20
 ")]
@@ -34,6 +36,7 @@ enum What {
     Broker(load::Args),
     /// The client: records in and out, and what they cost its process
     Client(load::Args),
+    Push(push::Args),
     Groups(groups::Args),
     Assignors(assignors::Args),
     #[command(hide = true)]
@@ -46,6 +49,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         What::Pipeline(args) => pipeline::run(args).await,
         What::Broker(args) => load::run(Side::Broker, args).await,
         What::Client(args) => load::run(Side::Client, args).await,
+        What::Push(args) => push::run(args).await,
         What::Groups(args) => groups::run(args).await,
         What::Assignors(args) => assignors::run(&args),
         What::Service(args) => service::run(args).await,

@@ -1,0 +1,264 @@
+//! `kohort bench push`: how long a trade takes from its producer to a chart, over the topic, the service and its WebSocket.
+//!
+//! Three processes: a broker, `kohort dataflow` as it is, and this one, which sends trades at a steady rate and follows all daily
+//! candles. A candle says how many trades are in it, so each trade has arrived with the first push whose count reaches its ordinal: a
+//! push that stands for several trades counts for each of them.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, bail};
+use futures_util::{SinkExt, StreamExt};
+use kohort_client::{Client, Outgoing, Producer};
+use kohort_service::Shutdown;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use super::process::Process;
+use crate::feed::send;
+use crate::{Outcome, brokers, output};
+
+/// From a trade's producer to a chart on the WebSocket
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kohort bench push
+  kohort bench push --rate 10000 --seconds 20 --json
+  kohort bench push --pairs 100000 --rate 20000     memory with so many pairs
+")]
+pub(crate) struct Args {
+    /// Trades a second, one a message
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: u64,
+    /// How long trades are sent; the first second is not counted
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=3600))]
+    seconds: u64,
+    /// Pairs that take turns
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pairs: u32,
+    /// Partitions of the topic
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    partitions: i32,
+    /// The result as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const NAME: &str = "kohort-bench";
+/// The first trades meet a group that is just joining and connections that are just made.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Trades are sent in steps of this length.
+const STEP: Duration = Duration::from_millis(1);
+/// Nothing is pushed for so long: nothing more will be.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Measured {
+    trades: u64,
+    rate: u64,
+    pairs: u32,
+    partitions: i32,
+    p50_ms: f64,
+    p99_ms: f64,
+    p999_ms: f64,
+    worst_ms: f64,
+    pushes: u64,
+    service_peak_rss_mib: Option<u64>,
+    service_cpu_s: Option<f64>,
+    broker_cpu_s: Option<f64>,
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Runs the command.
+pub(super) async fn run(args: Args) -> anyhow::Result<Outcome> {
+    let folder =
+        tempfile::Builder::new().prefix("kohort-bench-").tempdir().context("make a folder for the run")?;
+    let shutdown = Shutdown::on_signals().context("listen for signals")?;
+    let measured = tokio::select! {
+        measured = measure(&args, folder.path()) => measured?,
+        () = shutdown.requested() => bail!("stopped before everything was measured"),
+    };
+    if args.json {
+        output::json(&measured)?;
+    } else {
+        show(&measured);
+    }
+    Ok(Outcome::Done)
+}
+
+async fn measure(args: &Args, folder: &Path) -> anyhow::Result<Measured> {
+    let (broker, address) = Process::broker(&folder.join("broker")).await?;
+    let client = brokers::client(std::slice::from_ref(&address))?;
+    send::ensure_topic(&client, send::trade_topic(NAME, args.partitions)).await?;
+    let file = folder.join("dataflow.yaml");
+    let text = format!(
+        "Name: bench\nBrokers:\n  - {address}\nKqBench:\n  Group: {NAME}\n  Topic: {NAME}\n  Offset: first\n  \
+         Consumers: 1\n  Processors: 1\n"
+    );
+    std::fs::write(&file, text).with_context(|| format!("write `{}`", file.display()))?;
+    let (file, data) = (file.to_string_lossy(), folder.join("service"));
+    let data = data.to_string_lossy();
+    let mut service =
+        Process::start("service", &["dataflow", "-f", &file, "--data", &data, "--http", "127.0.0.1:0"])?;
+    let line = service.line().await?;
+    let http = line
+        .strip_prefix("http listening on http://")
+        .with_context(|| format!("the service said `{line}`"))?;
+    let socket = follow(http).await?;
+    let cpu = |process: &Process| process.cpu().unwrap_or_default();
+    let before = (cpu(&broker), cpu(&service));
+    let (sent, sends) = mpsc::unbounded_channel();
+    let wanted = args.rate * args.seconds;
+    let sender = tokio::spawn(send(client, args.rate, args.seconds, args.pairs, sent));
+    let (mut latencies, pushes) = watch(socket, sends, wanted).await?;
+    sender.await.context("send trades")??;
+    latencies.sort_unstable();
+    let share = |of: f64| {
+        let at = ((latencies.len() as f64 * of) as usize).min(latencies.len().saturating_sub(1));
+        latencies.get(at).map_or(0.0, |latency| (latency.as_secs_f64() * 1e5).round() / 100.0)
+    };
+    let seconds = |after: Duration, before: Duration| (after - before).as_secs_f64();
+    Ok(Measured {
+        trades: wanted,
+        rate: args.rate,
+        pairs: args.pairs,
+        partitions: args.partitions,
+        p50_ms: share(0.5),
+        p99_ms: share(0.99),
+        p999_ms: share(0.999),
+        worst_ms: share(1.0),
+        pushes,
+        service_peak_rss_mib: service.peak_memory().map(|bytes| bytes >> 20),
+        service_cpu_s: service.cpu().map(|after| seconds(after, before.1)),
+        broker_cpu_s: broker.cpu().map(|after| seconds(after, before.0)),
+    })
+}
+
+/// Follows the daily candles of all pairs.
+async fn follow(http: &str) -> anyhow::Result<Socket> {
+    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{http}/ws"))
+        .await
+        .context("connect to the service's WebSocket")?;
+    socket.send(Message::text(r#"{"op":"subscribe","interval":"1d"}"#)).await.context("subscribe")?;
+    let answer = socket.next().await.context("the service closed the WebSocket")?.context("subscribe")?;
+    let answer = answer.to_text().unwrap_or_default();
+    if !answer.contains(r#""subscribed""#) {
+        bail!("the service answered `{answer}`");
+    }
+    Ok(socket)
+}
+
+/// A trade of pair `pair` leaves now; whether it is counted.
+type Sent = (u32, Instant, bool);
+
+/// Sends trades at a steady rate, and says when each of them left.
+async fn send(
+    client: Client,
+    rate: u64,
+    seconds: u64,
+    pairs: u32,
+    sent: mpsc::UnboundedSender<Sent>,
+) -> anyhow::Result<()> {
+    let producer: Producer = client.producer().linger(Duration::ZERO).build();
+    let begun = Instant::now();
+    // One day for all: a candle that begins anew at midnight would begin to count anew.
+    let day = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs() / 86_400 * 86_400;
+    let mut steps = tokio::time::interval(STEP);
+    let mut number = 0;
+    while number < rate * seconds {
+        steps.tick().await;
+        let elapsed = begun.elapsed();
+        let due = (elapsed.as_secs_f64() * rate as f64) as u64;
+        while number < due.min(rate * seconds) {
+            let pair = u32::try_from(number % u64::from(pairs)).unwrap_or(0);
+            let value = format!(
+                r#"[{{"chain_id":"1","pair_addr":"{pair}","tx_hash":"0x{number:064x}","maker":"0x{number:040x}","type":"buy","base_token_amount":12.5,"token_amount":{},"total_usd":12.5,"token_price_usd":{}.25,"block_num":{number},"block_time":{},"transaction_index":1,"log_index":1}}]"#,
+                1 + number % 7,
+                1 + number % 1000,
+                day + number / rate,
+            );
+            let _ = sent.send((pair, Instant::now(), elapsed >= WARM_UP));
+            let key = number.to_string();
+            producer
+                .enqueue(Outgoing::to(NAME).key(key.as_bytes()).value(value.as_bytes()))
+                .await
+                .context("send")?;
+            number += 1;
+        }
+    }
+    producer.flush().await;
+    match producer.delivered().failed {
+        0 => Ok(()),
+        failed => bail!("{failed} trades were not taken by the broker"),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Update {
+    pair_address: String,
+    count: usize,
+}
+
+/// A pair's trades, as they left, and how many of them have arrived.
+#[derive(Debug, Default)]
+struct Pair {
+    sent: Vec<(Instant, bool)>,
+    arrived: usize,
+}
+
+/// Reads pushes until all trades have arrived; how long each counted one took, and how many pushes there were.
+async fn watch(
+    mut socket: Socket,
+    mut sends: mpsc::UnboundedReceiver<Sent>,
+    wanted: u64,
+) -> anyhow::Result<(Vec<Duration>, u64)> {
+    let (mut latencies, mut pushes, mut arrived) = (Vec::new(), 0, 0);
+    let mut pairs: HashMap<u32, Pair> = HashMap::new();
+    while arrived < wanted {
+        let heard = tokio::time::timeout(STUCK_AFTER, socket.next()).await;
+        let heard =
+            heard.with_context(|| format!("{arrived} of {wanted} trades were pushed, and no more"))?;
+        let message = heard.context("the service closed the WebSocket")?.context("read a push")?;
+        let Message::Text(text) = message else { continue };
+        let now = Instant::now();
+        pushes += 1;
+        while let Ok((pair, at, counts)) = sends.try_recv() {
+            pairs.entry(pair).or_default().sent.push((at, counts));
+        }
+        let updates: Vec<Update> =
+            serde_json::from_str(&text).with_context(|| format!("read the push `{text}`"))?;
+        for update in updates {
+            let number: u32 = update.pair_address.parse().context("a push of a pair that nobody sent")?;
+            let pair = pairs.entry(number).or_default();
+            let Some(new) = pair.sent.get(pair.arrived..update.count) else { continue };
+            latencies.extend(new.iter().filter(|(_, counts)| *counts).map(|(at, _)| now - *at));
+            arrived += new.len() as u64;
+            pair.arrived = update.count;
+        }
+    }
+    Ok((latencies, pushes))
+}
+
+fn show(measured: &Measured) {
+    output::line(format!(
+        "{} trades, {} a second, {} pairs, {} partitions: from the producer to the WebSocket",
+        measured.trades, measured.rate, measured.pairs, measured.partitions
+    ));
+    let ms = |value: f64| format!("{value:.2}");
+    output::table(
+        &["P50 MS", "P99 MS", "P99.9 MS", "WORST MS", "PUSHES", "SERVICE PEAK RSS MIB"],
+        &[vec![
+            ms(measured.p50_ms),
+            ms(measured.p99_ms),
+            ms(measured.p999_ms),
+            ms(measured.worst_ms),
+            measured.pushes.to_string(),
+            measured.service_peak_rss_mib.map_or_else(|| "-".to_owned(), |mib| mib.to_string()),
+        ]],
+    );
+}
