@@ -28,6 +28,7 @@ mod price;
 pub mod reference;
 mod sum;
 mod trade;
+pub mod wallets;
 
 pub use aggregator::{Aggregator, Counts};
 pub use candle::{Candle, Prices};
