@@ -59,6 +59,19 @@ impl HandlerGroup {
         retries: Retries,
         handler: Arc<H>,
     ) -> Result<Running, StartError> {
+        Self::start_each(client, config, retries, |_| Arc::clone(&handler))
+    }
+
+    /// As [`HandlerGroup::start`], with a handler for each member, by its number.
+    ///
+    /// # Errors
+    /// When the configuration contradicts itself.
+    pub fn start_each<H: Handler>(
+        client: &Client,
+        config: GroupConfig,
+        retries: Retries,
+        mut handler: impl FnMut(usize) -> Arc<H>,
+    ) -> Result<Running, StartError> {
         let (stop, stopping) = watch::channel(false);
         let stats = Arc::new(Stats::with_members(config.consumers));
         let config = Arc::new(config);
@@ -71,7 +84,7 @@ impl HandlerGroup {
                 client,
                 consumer,
                 &retries,
-                &handler,
+                &handler(index),
                 &stats,
                 stopping.clone(),
             );

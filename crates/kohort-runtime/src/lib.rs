@@ -15,12 +15,13 @@
 //!   before the position passes it: it never blocks for ever and never disappears.
 //!
 //! Modules: [`lane`], [`watermark`] and [`retry`] are pure; [`worker`] says what is plugged in; `member` is the loop around one consumer;
-//! [`group`] starts and stops members.
+//! [`group`] starts and stops members; [`kq`] reads a service's `Kq` block.
 //!
 //! What it refuses to know: what the records mean, and how a store keeps positions.
 
 pub mod group;
 pub mod handler;
+pub mod kq;
 pub mod lane;
 mod lanes;
 mod letters;
