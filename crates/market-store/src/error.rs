@@ -21,6 +21,17 @@ pub enum StoreError {
         #[source]
         source: Cause,
     },
+    /// Somebody else claimed the same partitions again and again while this claim was under way. Worth another try.
+    #[error(
+        "the claim over the group's stores was overtaken in `{store}` in {rounds} rounds: another process claims the same partitions \
+         at the same time, or one store is given under two names"
+    )]
+    Contended {
+        /// Where it was seen.
+        store: String,
+        /// How often it was tried.
+        rounds: u32,
+    },
     /// The disk is full. Worth another try once it is not.
     #[error("no space left for `{store}`: free some on its disk; nothing was changed")]
     Full {
@@ -87,7 +98,13 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed later without anybody changing the program or the store.
     pub fn is_retriable(&self) -> bool {
-        matches!(self, StoreError::Busy { .. } | StoreError::Full { .. } | StoreError::Unreachable { .. })
+        matches!(
+            self,
+            StoreError::Busy { .. }
+                | StoreError::Contended { .. }
+                | StoreError::Full { .. }
+                | StoreError::Unreachable { .. }
+        )
     }
 }
 

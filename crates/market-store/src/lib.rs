@@ -7,6 +7,8 @@
 //! - [`SqliteStore`]: one file, several processes may write it;
 //! - [`MemoryStore`]: the same behaviour without a file, for tests and for trying out.
 //!
+//! Services that share a group and write into different stores claim their partitions in all of them: [`GroupStores`].
+//!
 //! Reading goes through a [`CandleReader`], which a store gives out and which waits for no flush.
 //!
 //! The traits block: the shell that owns a store gives it a thread. They are phrased so that a server-side SQL store can
@@ -16,11 +18,13 @@
 //! merges across groups.
 
 mod error;
+mod group_stores;
 mod memory;
 mod sqlite;
 mod store;
 
 pub use error::{FlushError, StoreError};
+pub use group_stores::{GroupClaim, GroupStore, GroupStores};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use store::{

@@ -1,6 +1,7 @@
 //! The traits of a store and the words that they use.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use market_data::{Candle, Deltas, Interval, PairKey, Price};
 
@@ -83,8 +84,29 @@ pub trait Positions: Send {
     /// Whoever claimed one of them earlier can flush it no more.
     fn claim(&mut self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Claim>, StoreError>;
 
-    /// The positions of a group, for people: (partition, position, epoch).
+    /// The positions of a group: (partition, position, epoch), with every claim and flush that ended before the call.
     fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError>;
+}
+
+impl<P: Positions + ?Sized> Positions for Box<P> {
+    fn claim(&mut self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Claim>, StoreError> {
+        (**self).claim(group, partitions)
+    }
+
+    fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError> {
+        (**self).positions(group)
+    }
+}
+
+/// A store that several threads use, one call at a time.
+impl<P: Positions + ?Sized> Positions for Arc<Mutex<P>> {
+    fn claim(&mut self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Claim>, StoreError> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).claim(group, partitions)
+    }
+
+    fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).positions(group)
+    }
 }
 
 /// A store's writing side.
