@@ -56,7 +56,16 @@ fn the_originals_files_have_what_its_table_hides() {
     let secret =
         block(&report, "warning: the password in `DataSource` of `smart_money` stands in plain text");
     assert!(secret.contains("smartmoney.yaml:15") && secret.contains("${NAME}"), "{secret}");
-    assert!(report.ends_with("\n0 errors, 5 warnings\n"), "{report}");
+    for (at, who, whose) in
+        [("dataflow.yaml:12", "dataflow", "market"), ("market.yaml:8", "market", "dataflow")]
+    {
+        let start = format!(
+            "warning: `{who}` shares group `data-flow-default-group-1888` on `sol-trades` with `{whose}` and does not name its store"
+        );
+        let unclaimed = block(&report, &start);
+        assert!(unclaimed.contains(at) && unclaimed.contains("GroupStores"), "{unclaimed}");
+    }
+    assert!(report.ends_with("\n0 errors, 7 warnings\n"), "{report}");
     let (code, _) = check(&files(), &[&ORIGINAL[..], &["--offline", "--allow-warnings"]].concat());
     assert_eq!(code, Some(0));
 }
@@ -83,6 +92,41 @@ fn files_that_are_right_have_no_finding() {
     file("alerts", "trades");
     let (code, report) = check(folder.path(), &["candles.yaml", "alerts.yaml", "--offline"]);
     assert_eq!((code, report.as_str()), (Some(0), "0 errors, 0 warnings\n"));
+}
+
+#[test]
+fn services_that_name_each_others_stores_may_share_a_group() {
+    let folder = TempDir::new().expect("a folder");
+    let file = |name: &str, rest: &str| {
+        let text = format!("Name: {name}\nKq:\n  Group: g\n  Topic: t\n  Offset: first\n{rest}");
+        std::fs::write(folder.path().join(format!("{name}.yaml")), text).expect("write");
+    };
+    let unclaimed = |files: &[&str]| {
+        let (_, report) = check(folder.path(), &[files, &["--offline"]].concat());
+        let found = report.split("\n\n").filter(|block| block.contains("does not name its store"));
+        found.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let candles = "Mysql: {DataSource: 'u@tcp(db:3306)/candles'}\n";
+    file("candles", &format!("{candles}GroupStores: [redis://cache]\n"));
+    file("cache", "Redis: {Host: 'cache:6379'}\nGroupStores:\n  - mysql://reader@DB/candles?x=y\n");
+    file("consumer", "");
+    assert_eq!(unclaimed(&["candles.yaml", "cache.yaml", "consumer.yaml"]), [""; 0]);
+    // One names another database, the other nothing.
+    file("cache", "Redis: {Host: 'cache:6379'}\nGroupStores:\n  - mysql://reader@DB/trades\n");
+    file("candles", candles);
+    let found = unclaimed(&["candles.yaml", "cache.yaml"]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[0].contains("candles.yaml:3") && found[0].contains("redis://USER:PASS@cache:6379/0"),
+        "{found:?}"
+    );
+    assert!(
+        found[1].contains("cache.yaml:8") && found[1].contains("mysql://USER:PASS@db:3306/candles"),
+        "{found:?}"
+    );
+    // Two services on one store have one claim.
+    file("cache", candles);
+    assert_eq!(unclaimed(&["candles.yaml", "cache.yaml"]), [""; 0]);
 }
 
 #[test]
@@ -162,7 +206,7 @@ async fn a_broker_that_answers_is_held_against_the_files() {
 fn machines_read_json() {
     let (code, report) = check(&files(), &[&ORIGINAL[..], &["--offline", "--json"]].concat());
     let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
-    assert_eq!((code, &report["errors"], &report["warnings"]), (Some(1), &0.into(), &5.into()));
-    assert_eq!(report["findings"].as_array().map(Vec::len), Some(5));
+    assert_eq!((code, &report["errors"], &report["warnings"]), (Some(1), &0.into(), &7.into()));
+    assert_eq!(report["findings"].as_array().map(Vec::len), Some(7));
     assert!(report["findings"][0]["hint"].is_string());
 }

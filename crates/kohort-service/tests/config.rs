@@ -172,3 +172,24 @@ fn a_file_that_is_not_there_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn stores_of_the_group_are_a_list_and_their_passwords_secrets() {
+    let file = parse(
+        "GroupStores:\n  - redis://cache\n  - root:s3cret@tcp(db)/candles\nKq: {Group: g, Topic: t, Offset: first}\n",
+    );
+    let found: Vec<_> = file.group_stores.iter().map(|s| (s.place.as_str(), s.at.as_str())).collect();
+    assert_eq!(
+        found,
+        [("redis://cache:6379/0", "etc/dataflow.yaml:2"), ("mysql://db:3306/candles", "etc/dataflow.yaml:3")]
+    );
+    assert_eq!(file.group_stores[1].url, "root:s3cret@tcp(db)/candles");
+    let secret = "the password of `mysql://db:3306/candles` in `GroupStores`".to_owned();
+    assert_eq!(file.plain_secrets, [(secret, "etc/dataflow.yaml:3".to_owned())]);
+    assert_eq!(
+        parse("GroupStores: sqlite:/data/candles.db\n").group_stores[0].place,
+        "sqlite:/data/candles.db"
+    );
+    let twice = refusal("GroupStores: [redis://cache, 'redis://u:p@cache:6379']\n");
+    assert!(twice.contains("stands twice") && twice.contains("etc/dataflow.yaml:1"), "{twice}");
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Block, Finding, and, blocks, by};
+use super::{Block, Finding, and, blocks, by, stores};
 use crate::complaint::Complaint;
 use crate::config::ServiceFile;
 
@@ -16,6 +16,7 @@ pub(super) fn findings(files: &[ServiceFile]) -> Vec<Finding> {
         findings.extend(one_instance_twice(&group, &members));
         findings.extend(unlike_starts(&group, &members));
     }
+    findings.extend(stores::unclaimed(files));
     findings.extend(names_alike(&blocks));
     findings.extend(blocks.iter().flat_map(alone));
     findings.extend(files.iter().flat_map(plain_secrets));

@@ -5,6 +5,7 @@
 
 mod files;
 mod live;
+mod stores;
 
 use std::collections::BTreeMap;
 use std::fmt;

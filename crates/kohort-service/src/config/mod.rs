@@ -7,8 +7,10 @@
 mod kq;
 mod section;
 mod service;
+mod stores;
 mod yaml;
 
 pub use kq::{Kq, Order, Protocol, StartOffset};
 pub use section::{Found, Section};
 pub use service::{Datasource, Log, Redis, ServiceFile};
+pub use stores::{GroupStore, store_place};

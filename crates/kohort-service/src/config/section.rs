@@ -250,6 +250,15 @@ impl<'a> Found<'a> {
         }
     }
 
+    /// The values of a list, each with its place; a single value is a list of one.
+    pub fn items(&self) -> Result<Vec<Found<'a>>, Complaint> {
+        match &self.node.value {
+            Value::Scalar { .. } => Ok(vec![*self]),
+            Value::Sequence(items) => Ok(items.iter().map(|node| Found { node, ..*self }).collect()),
+            value => Err(self.complain(format!("`{}` is {}, not a list", self.key, value.kind()))),
+        }
+    }
+
     /// One of a few words, without regard to case.
     pub fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, Complaint> {
         let text = self.text()?;

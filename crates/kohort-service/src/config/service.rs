@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::kq::{Kq, read_brokers};
 use super::section::{Found, Section};
+use super::stores::{self, GroupStore};
 use super::yaml;
 use crate::complaint::Complaint;
 
@@ -24,6 +25,8 @@ pub struct ServiceFile {
     pub mysql: Option<Datasource>,
     /// `Redis`, the cache if not memory.
     pub redis: Option<Redis>,
+    /// `GroupStores`: the stores of other services that share a group with this one. Its partitions are claimed there too.
+    pub group_stores: Vec<GroupStore>,
     /// Passwords that stand in the file as they are: what, and `file:line`.
     pub plain_secrets: Vec<(String, String)>,
     /// What the file says that does not stop the start, one sentence each.
@@ -166,6 +169,11 @@ impl ServiceFile {
         let mut secrets = Vec::new();
         let mysql = section.take("Mysql").map(|found| read_mysql(shown, found, &mut secrets)).transpose()?;
         let redis = section.take("Redis").map(|found| read_redis(shown, found, &mut secrets)).transpose()?;
+        let group_stores = section
+            .take("GroupStores")
+            .map(|found| stores::read(shown, found, &mut secrets))
+            .transpose()?
+            .unwrap_or_default();
         let brokers = section.take("Brokers").map(read_brokers).transpose()?.unwrap_or_default();
         let own = own(&mut section)?;
         let mut kqs = Vec::new();
@@ -185,6 +193,7 @@ impl ServiceFile {
             kqs,
             mysql,
             redis,
+            group_stores,
             plain_secrets: secrets,
             warnings,
         };

@@ -1,0 +1,77 @@
+//! Services that share a group and keep what they read in different stores.
+
+use std::collections::BTreeSet;
+
+use super::Finding;
+use crate::complaint::Complaint;
+use crate::config::{Kq, ServiceFile, store_place};
+
+/// Services that keep no positions: nothing of theirs can be claimed.
+const KEEPS_NOTHING: [&str; 1] = ["consumer"];
+
+/// A service of a group whose file does not name the store of another.
+pub(super) fn unclaimed(files: &[ServiceFile]) -> Vec<Finding> {
+    let keeps = |file: &&ServiceFile| !KEEPS_NOTHING.iter().any(|name| file.name.eq_ignore_ascii_case(name));
+    let files: Vec<&ServiceFile> = files.iter().filter(keeps).collect();
+    let mut findings = Vec::new();
+    for file in &files {
+        let mut said = BTreeSet::new();
+        for kq in &file.kqs {
+            let others = files.iter().filter(|other| other.name != file.name && reads(other, kq));
+            for other in others {
+                if said.insert(other.name.as_str()) && !claims(file, other) {
+                    findings.push(finding(file, kq, other));
+                }
+            }
+        }
+    }
+    findings
+}
+
+fn reads(file: &ServiceFile, kq: &Kq) -> bool {
+    file.kqs.iter().any(|own| own.group == kq.group && own.topic == kq.topic)
+}
+
+/// Where a service keeps what it reads, as far as its file says; nothing: in its data folder.
+fn places(file: &ServiceFile) -> Vec<String> {
+    let mysql = file.mysql.iter().map(|mysql| store_place(&mysql.source));
+    let redis = file.redis.iter().map(|redis| store_place(&format!("redis://{}", redis.host)));
+    mysql.chain(redis).collect()
+}
+
+/// Whether a member of `file` claims in the store of `other`.
+fn claims(file: &ServiceFile, other: &ServiceFile) -> bool {
+    let (own, theirs) = (places(file), places(other));
+    if !theirs.is_empty() && own == theirs {
+        return true;
+    }
+    let named = |store: &crate::config::GroupStore| match theirs.is_empty() {
+        // A file of its data folder, which its YAML does not name.
+        true => !own.contains(&store.place),
+        false => theirs.contains(&store.place),
+    };
+    file.group_stores.iter().any(named)
+}
+
+fn finding(file: &ServiceFile, kq: &Kq, other: &ServiceFile) -> Finding {
+    let (name, whose) = (&file.name, &other.name);
+    let theirs = match places(other).first() {
+        Some(place) => place.replacen("://", "://USER:PASS@", 1),
+        None => "sqlite:FILE".to_owned(),
+    };
+    let at = file.group_stores.first().map_or_else(|| kq.at("Group"), |store| store.at.clone());
+    let complaint = Complaint::new(format!(
+        "`{name}` shares group `{}` on `{}` with `{whose}` and does not name its store",
+        kq.group, kq.topic
+    ))
+    .at(at)
+    .why(format!(
+        "each keeps what it reads in a store of its own; when a partition of `{whose}` falls to `{name}` and only one store is claimed, \
+         a member that was frozen or cut off can still write into the other, and its trades are counted twice"
+    ))
+    .hint(format!(
+        "write `GroupStores: [{theirs}]` in {}, the store of `{whose}`; in `kohort up` every service knows the others' stores",
+        file.path
+    ));
+    Finding::warning(complaint)
+}
