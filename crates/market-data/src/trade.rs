@@ -53,6 +53,9 @@ pub enum Rejection {
     /// A `pair_addr` or `chain_id` that is longer than any address, or not UTF-8.
     #[error("`pair_addr` or `chain_id` is too long or not text")]
     BadPair,
+    /// A text that is longer than any of its kind, or not UTF-8.
+    #[error("`{0}` is too long or not text")]
+    BadText(&'static str),
     /// No `block_time`, or one outside the years 1970 to 9999 (milliseconds instead of seconds?).
     #[error("`block_time` is missing or not unix seconds")]
     BadTime,

@@ -18,18 +18,65 @@ pub(super) fn decode(
     from: u32,
     sink: &mut impl FnMut(u32, Element<'_>),
 ) -> Result<(), Undecodable> {
+    each(value, from, |index, element| {
+        let mut owned = Vec::new();
+        match members(element) {
+            Some(members) => {
+                let mut fields = Fields::default();
+                read_members(&members, &mut owned, |name, value| {
+                    if let Some(field) = Field::named(name.as_bytes()) {
+                        *fields.of(field) = value;
+                    }
+                });
+                fields.judge(place, index, |element| sink(index, element));
+            }
+            None => sink(index, Element::Rejected(Rejection::NotAnObject)),
+        }
+    })
+}
+
+/// Finds the maker of each element from index `from` on, and the element as it stands: `None` where it is no object.
+#[cold]
+pub(super) fn makers(
+    value: &[u8],
+    from: u32,
+    sink: &mut impl FnMut(u32, Option<(Value<'_>, &[u8])>),
+) -> Result<(), Undecodable> {
+    each(value, from, |index, element| {
+        let mut owned = Vec::new();
+        let Some(members) = members(element) else { return sink(index, None) };
+        let mut maker = Value::Zero;
+        read_members(&members, &mut owned, |name, value| {
+            if name == "maker" {
+                maker = value;
+            }
+        });
+        sink(index, Some((maker, element.get().as_bytes())));
+    })
+}
+
+/// Hands out the members of one element in their order; `None` if it is no object.
+pub(super) fn object<T>(json: &[u8], read: impl FnOnce(&[(&str, Value<'_>)]) -> T) -> Option<T> {
+    let text = String::from_utf8_lossy(json);
+    let members = members(serde_json::from_str(&text).ok()?)?;
+    let (mut owned, mut values) = (Vec::new(), Vec::with_capacity(members.len()));
+    read_members(&members, &mut owned, |name, value| values.push((name, value)));
+    Some(read(&values))
+}
+
+/// Hands out the elements of a whole message from index `from` on.
+fn each(value: &[u8], from: u32, mut sink: impl FnMut(u32, &RawValue)) -> Result<(), Undecodable> {
     // Bytes that are no text spoil only the strings that they stand in.
     let text = String::from_utf8_lossy(value);
-    let elements = match elements(&text) {
+    let quoted;
+    let found = match elements(&text) {
         Ok(elements) => elements,
         Err(error) => {
-            let Some(quoted) = quote_nan(&text) else { return Err(refusal(&text, &error)) };
-            let elements = self::elements(&quoted).map_err(|error| refusal(&text, &error))?;
-            hand_out(&elements, place, from, sink);
-            return Ok(());
+            quoted = quote_nan(&text).ok_or_else(|| refusal(&text, &error))?;
+            elements(&quoted).map_err(|error| refusal(&text, &error))?
         }
     };
-    hand_out(&elements, place, from, sink);
+    (0u32..).zip(found).skip(from as usize).for_each(|(index, element)| sink(index, element));
     Ok(())
 }
 
@@ -39,19 +86,6 @@ fn elements(text: &str) -> Result<Vec<&RawValue>, serde_json::Error> {
         return Ok(Vec::new());
     }
     serde_json::from_str(text)
-}
-
-fn hand_out(elements: &[&RawValue], place: Place, from: u32, sink: &mut impl FnMut(u32, Element<'_>)) {
-    for (index, element) in (0u32..).zip(elements).skip(from as usize) {
-        let mut owned = Vec::new();
-        match members(element) {
-            Some(members) => {
-                let fields = fields(&members, &mut owned);
-                fields.judge(place, index, |element| sink(index, element));
-            }
-            None => sink(index, Element::Rejected(Rejection::NotAnObject)),
-        }
-    }
 }
 
 /// Says what is wrong: with the JSON, or with what it is.
@@ -87,8 +121,12 @@ fn members(element: &RawValue) -> Option<Vec<(String, &RawValue)>> {
     serde_json::Deserializer::from_str(element.get()).deserialize_map(Members).ok()
 }
 
-/// Finds our fields among the members. Strings with escapes are unescaped into `owned` first.
-fn fields<'a>(members: &[(String, &'a RawValue)], owned: &'a mut Vec<Option<String>>) -> Fields<'a> {
+/// Reads the values of members. Strings with escapes are unescaped into `owned` first.
+fn read_members<'a>(
+    members: &'a [(String, &'a RawValue)],
+    owned: &'a mut Vec<Option<String>>,
+    mut each: impl FnMut(&'a str, Value<'a>),
+) {
     owned.extend(members.iter().map(|(_, value)| {
         let text = value.get();
         let escaped = text.starts_with('"') && text.contains('\\');
@@ -96,13 +134,9 @@ fn fields<'a>(members: &[(String, &'a RawValue)], owned: &'a mut Vec<Option<Stri
         escaped.then(|| serde_json::from_str(text).unwrap_or_else(|_| String::from('\u{fffd}')))
     }));
     let owned: &'a [Option<String>] = owned;
-    let mut fields = Fields::default();
     for ((name, value), owned) in members.iter().zip(owned) {
-        if let Some(field) = Field::named(name.as_bytes()) {
-            *fields.of(field) = read(value, owned.as_deref());
-        }
+        each(name, read(value, owned.as_deref()));
     }
-    fields
 }
 
 fn read<'a>(value: &'a RawValue, unescaped: Option<&'a str>) -> Value<'a> {

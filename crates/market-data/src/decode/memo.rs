@@ -15,10 +15,10 @@ const OBJECTS: usize = 4;
 /// The longest of them.
 const OBJECT_BYTES_MAX: usize = 1024;
 
-/// See the module.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Memo {
-    heads: Vec<Head>,
+/// See the module. `F` is what a member's name means to whoever reads it.
+#[derive(Debug, Clone)]
+pub(super) struct Memo<F = Field> {
+    heads: Vec<Head<F>>,
     objects: [Vec<u8>; OBJECTS],
     /// Which object is forgotten next.
     next: usize,
@@ -26,18 +26,24 @@ pub(super) struct Memo {
 
 /// `"name":`, and which field that is.
 #[derive(Debug, Clone, Copy)]
-struct Head {
+struct Head<F> {
     text: [u8; HEAD_BYTES],
     /// All ones where the text counts.
     mask: [u8; HEAD_BYTES],
     len: usize,
-    field: Option<Field>,
+    field: Option<F>,
 }
 
-impl Memo {
+impl<F> Default for Memo<F> {
+    fn default() -> Memo<F> {
+        Memo { heads: Vec::new(), objects: Default::default(), next: 0 }
+    }
+}
+
+impl<F: Copy> Memo<F> {
     /// The field of the member that begins `rest`, and how long its head is, if it is the one that stood at this place before.
     #[inline]
-    pub(super) fn head(&self, place: usize, rest: &[u8]) -> Option<(Option<Field>, usize)> {
+    pub(super) fn head(&self, place: usize, rest: &[u8]) -> Option<(Option<F>, usize)> {
         let (head, chunk) = (self.heads.get(place)?, rest.first_chunk::<HEAD_BYTES>()?);
         let mut differ = 0;
         for ((byte, known), mask) in chunk.iter().zip(&head.text).zip(&head.mask) {
@@ -47,7 +53,7 @@ impl Memo {
     }
 
     /// Remembers the head of the member at a place.
-    pub(super) fn note_head(&mut self, place: usize, text: &[u8], field: Option<Field>) {
+    pub(super) fn note_head(&mut self, place: usize, text: &[u8], field: Option<F>) {
         if place >= HEADS_MAX || place > self.heads.len() || text.len() > HEAD_BYTES {
             return;
         }

@@ -12,6 +12,7 @@ mod fallback;
 mod like;
 mod memo;
 mod scan;
+pub(crate) mod wallet;
 
 use thiserror::Error;
 

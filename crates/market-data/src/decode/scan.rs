@@ -23,9 +23,7 @@ pub(super) fn decode(
     patterns: &mut Patterns,
     sink: &mut impl FnMut(u32, Element<'_>),
 ) -> Result<(), u32> {
-    let mut scanner = Scanner { bytes: value, at: 0 };
-    let mut index = 0u32;
-    let whole = scanner.array(|scanner| {
+    elements(value, |scanner, index| {
         match scanner.peek() {
             Some(b'{') => {
                 let start = scanner.at;
@@ -43,6 +41,39 @@ pub(super) fn decode(
                 sink(index, Element::Rejected(crate::Rejection::NotAnObject));
             }
         }
+        Ok(())
+    })
+}
+
+/// Finds the maker of each element, and the element as it stands: `None` where it is no object. Errors as [`decode`].
+pub(super) fn makers<'a>(
+    value: &'a [u8],
+    memo: &mut Memo<Maker>,
+    sink: &mut impl FnMut(u32, Option<(Value<'a>, &'a [u8])>),
+) -> Result<(), u32> {
+    elements(value, |scanner, index| {
+        if scanner.peek() == Some(b'{') {
+            let start = scanner.at;
+            let maker = scanner.maker(memo)?;
+            sink(index, Some((maker, &value[start..scanner.at])));
+        } else {
+            scanner.skip(DEPTH_MAX)?;
+            sink(index, None);
+        }
+        Ok(())
+    })
+}
+
+/// A whole message: `[` elements `]`, each read by `element`. `Err(n)`: it gave up after `n` of them.
+#[inline]
+fn elements<'a>(
+    value: &'a [u8],
+    mut element: impl FnMut(&mut Scanner<'a>, u32) -> Result<(), GiveUp>,
+) -> Result<(), u32> {
+    let mut scanner = Scanner { bytes: value, at: 0 };
+    let mut index = 0u32;
+    let whole = scanner.array(|scanner| {
+        element(scanner, index)?;
         index += 1;
         Ok(())
     });
@@ -53,6 +84,17 @@ pub(super) fn decode(
             if scanner.at == value.len() { Ok(()) } else { Err(index) }
         }
         Err(GiveUp) => Err(index),
+    }
+}
+
+/// The member that says whose trade it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Maker;
+
+impl Maker {
+    #[inline]
+    fn named(name: &[u8]) -> Option<Maker> {
+        (name == b"maker").then_some(Maker)
     }
 }
 
@@ -145,23 +187,54 @@ impl<'a> Scanner<'a> {
         members.clear();
         let begin = self.at;
         let mut fields = Fields::default();
+        self.members(|scanner, place| {
+            let field = scanner.head(place, memo, Field::named)?;
+            let start = scanner.at;
+            match field {
+                Some(field) => *fields.of(field) = scanner.value(memo)?,
+                None => scanner.skip(DEPTH_MAX)?,
+            }
+            let text = &scanner.bytes[start..scanner.at];
+            let plain = text.first() == Some(&b'"') && !text.contains(&b'\\');
+            members.push(Member { field, start: start - begin, end: scanner.at - begin, plain });
+            Ok(())
+        })?;
+        Ok(fields)
+    }
+
+    /// The maker of one trade.
+    #[inline]
+    fn maker(&mut self, memo: &mut Memo<Maker>) -> Result<Value<'a>, GiveUp> {
+        let mut maker = Value::Zero;
+        self.members(|scanner, place| {
+            if scanner.head(place, memo, Maker::named)?.is_some() {
+                maker = scanner.value(memo)?;
+            } else if scanner.peek() == Some(b'{') {
+                // A `pair_info`, like that of the trade before.
+                scanner.value(memo)?;
+            } else {
+                scanner.skip(DEPTH_MAX)?;
+            }
+            Ok(())
+        })?;
+        Ok(maker)
+    }
+
+    /// `{` members `}` of a trade, each read by `member` from its name on, which gets its place among them.
+    #[inline]
+    fn members(
+        &mut self,
+        mut member: impl FnMut(&mut Self, usize) -> Result<(), GiveUp>,
+    ) -> Result<(), GiveUp> {
         self.expect(b'{')?;
         self.space();
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return Ok(fields);
+            return Ok(());
         }
         for place in 0.. {
             self.space();
-            let field = self.head(place, memo)?;
-            let start = self.at;
-            match field {
-                Some(field) => *fields.of(field) = self.value(memo)?,
-                None => self.skip(DEPTH_MAX)?,
-            }
-            let text = &self.bytes[start..self.at];
-            let plain = text.first() == Some(&b'"') && !text.contains(&b'\\');
-            members.push(Member { field, start: start - begin, end: self.at - begin, plain });
+            member(self, place)?;
             self.space();
             match self.peek() {
                 Some(b',') => self.at += 1,
@@ -172,12 +245,17 @@ impl<'a> Scanner<'a> {
                 _ => return Err(GiveUp),
             }
         }
-        Ok(fields)
+        Ok(())
     }
 
-    /// The name of a trade's member and all up to its value: the field, if it is one of ours.
+    /// The name of a trade's member and all up to its value: the field, if it is one that is read.
     #[inline]
-    fn head(&mut self, place: usize, memo: &mut Memo) -> Result<Option<Field>, GiveUp> {
+    fn head<F: Copy>(
+        &mut self,
+        place: usize,
+        memo: &mut Memo<F>,
+        named: impl Fn(&[u8]) -> Option<F>,
+    ) -> Result<Option<F>, GiveUp> {
         if let Some((field, len)) = memo.head(place, &self.bytes[self.at..]) {
             self.at += len;
             self.space();
@@ -187,7 +265,7 @@ impl<'a> Scanner<'a> {
         let name = self.plain_string()?;
         self.space();
         self.expect(b':')?;
-        let field = Field::named(name);
+        let field = named(name);
         memo.note_head(place, &self.bytes[start..self.at], field);
         self.space();
         Ok(field)
@@ -195,7 +273,7 @@ impl<'a> Scanner<'a> {
 
     /// A value that we read.
     #[inline]
-    pub(super) fn value(&mut self, memo: &mut Memo) -> Result<Value<'a>, GiveUp> {
+    pub(super) fn value<F: Copy>(&mut self, memo: &mut Memo<F>) -> Result<Value<'a>, GiveUp> {
         match self.peek() {
             Some(b'"') => self.plain_string().map(Value::Text),
             Some(b'-' | b'0'..=b'9') => {

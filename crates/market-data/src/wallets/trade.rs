@@ -17,7 +17,7 @@ use crate::{Place, Price, Side, Sum};
 /// 3. else the trade's place in the log: `topic-partition@offset`, and its index in the message in the place of `log_index`. Reading
 ///    it again changes nothing; a producer that sends it again sends another trade, for all that anybody can know.
 ///
-/// Addresses and hashes are in their [`canonical`] form.
+/// Addresses and hashes are in their [canonical](super::canonical) form.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TradeId {
     /// `chain_id`; empty where the trade gives none.
@@ -52,19 +52,19 @@ fn escaped(part: &str) -> Cow<'_, str> {
 pub struct WalletTrade {
     /// Its identity: the log has each once. `id.chain_id` is its chain, `id.pair` its pair.
     pub id: TradeId,
-    /// The wallet, in its [`canonical`] form.
+    /// The wallet, in its [canonical](super::canonical) form.
     pub maker: Arc<str>,
     /// The wallet's label in the address book when the trade was matched; empty if it has none.
     pub label: Arc<str>,
     /// Who took: `type`. Changes of liquidity are no trades and never get here.
     pub side: Side,
-    /// `tx_hash`, [`canonical`]; empty where the trade gives none.
+    /// `tx_hash`, [canonical](super::canonical); empty where the trade gives none.
     pub tx_hash: String,
-    /// `pair_info.token_addr`, [`canonical`]; empty where the trade gives none.
+    /// `pair_info.token_addr`, [canonical](super::canonical); empty where the trade gives none.
     pub token: String,
     /// `pair_info.token_symbol`.
     pub token_symbol: String,
-    /// `pair_info.base_token_addr`, [`canonical`].
+    /// `pair_info.base_token_addr`, [canonical](super::canonical).
     pub base_token: String,
     /// `pair_info.base_token_symbol`.
     pub base_token_symbol: String,
@@ -106,39 +106,9 @@ impl WalletTrade {
     }
 }
 
-/// The one form of an address or a hash: hexadecimal after `0x` in lower case (EVM writes checksums in the case), all else as it stands
-/// (base58 tells `A` from `a`).
-pub fn canonical(text: &str) -> Cow<'_, str> {
-    let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) else {
-        return Cow::Borrowed(text);
-    };
-    if !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Cow::Borrowed(text);
-    }
-    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Cow::Owned(text.to_ascii_lowercase());
-    }
-    Cow::Borrowed(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hexadecimal_has_one_form_and_base58_keeps_its_case() {
-        assert_eq!(
-            canonical("0xDEF171Fe48CF0115B1d80b88dc8eAB59176FEe57"),
-            "0xdef171fe48cf0115b1d80b88dc8eab59176fee57"
-        );
-        assert_eq!(canonical("0XAB"), "0xab");
-        assert_eq!(
-            canonical("EuhWKYxMPf4vE3uNTjyYoTBYMeLkYyAuj6e9JmzzCPbm"),
-            "EuhWKYxMPf4vE3uNTjyYoTBYMeLkYyAuj6e9JmzzCPbm"
-        );
-        assert_eq!(canonical("0xZZ"), "0xZZ");
-        assert!(matches!(canonical("0xab12"), Cow::Borrowed(_)));
-    }
 
     #[test]
     fn two_ids_are_never_one_text() {

@@ -6,3 +6,4 @@ mod algebra;
 mod decoders;
 mod sets;
 mod support;
+mod wallets;

@@ -18,6 +18,11 @@ fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
 }
 
+/// A file that is not packed.
+pub(crate) fn text(file: &str) -> String {
+    std::fs::read_to_string(data().join(file)).unwrap()
+}
+
 fn read(file: &str) -> String {
     let bytes = std::fs::read(data().join(file)).unwrap();
     String::from_utf8(zstd::decode_all(&bytes[..]).unwrap()).unwrap()
