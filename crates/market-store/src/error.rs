@@ -61,8 +61,8 @@ pub enum StoreError {
     },
     /// A file that is no store, or a damaged one.
     #[error(
-        "`{store}` is not a candle store, or is damaged: move it away and move the groups back \
-         (`kohort groups reset GROUP --all-topics --to first --execute`): the candles are made anew from the topics"
+        "`{store}` is not a store of this kind, or is damaged: move it away and move the groups back \
+         (`kohort groups reset GROUP --all-topics --to first --execute`): it is made anew from the topics"
     )]
     NotAStore {
         /// The file or address.

@@ -9,6 +9,8 @@
 //!
 //! Services that share a group and write into different stores claim their partitions in all of them: [`GroupStores`].
 //!
+//! [`wallets`] is the same for Smart Money: the log of known wallets' trades and what is told about them, in step with positions.
+//!
 //! Reading goes through a [`CandleReader`], which a store gives out and which waits for no flush.
 //!
 //! The traits block: the shell that owns a store gives it a thread. They are phrased so that a server-side SQL store can
@@ -22,6 +24,7 @@ mod group_stores;
 mod memory;
 mod sqlite;
 mod store;
+pub mod wallets;
 
 pub use error::{FlushError, StoreError};
 pub use group_stores::{GroupClaim, GroupStore, GroupStores};

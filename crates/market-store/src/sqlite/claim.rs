@@ -1,11 +1,14 @@
-//! Who may flush a partition.
+//! Who may flush a partition, and how far it is: the table `positions`, the same in every kind of file.
 
-use rusqlite::{Connection, TransactionBehavior};
+use std::path::Path;
 
-use crate::{Claim, TopicPartition};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+
+use super::failure;
+use crate::{Advance, Claim, FlushError, TopicPartition};
 
 /// Raises the epoch of each partition and reads its position, in one transaction.
-pub(super) fn claim(
+pub(crate) fn claim(
     connection: &mut Connection,
     group: &str,
     partitions: &[TopicPartition],
@@ -30,7 +33,7 @@ pub(super) fn claim(
 }
 
 /// The positions of a group, sorted by partition.
-pub(super) fn positions(connection: &Connection, group: &str) -> rusqlite::Result<Vec<Claim>> {
+pub(crate) fn positions(connection: &Connection, group: &str) -> rusqlite::Result<Vec<Claim>> {
     let mut statement = connection.prepare_cached(
         "SELECT topic, partition, epoch, position FROM positions WHERE group_id = ?1 ORDER BY topic, partition",
     )?;
@@ -42,4 +45,43 @@ pub(super) fn positions(connection: &Connection, group: &str) -> rusqlite::Resul
         })
     };
     statement.query_map([group], claim)?.collect()
+}
+
+/// Checks epochs and positions, then moves the positions: all of them or, by the error, none.
+pub(crate) fn advance(
+    transaction: &Transaction<'_>,
+    file: &Path,
+    group: &str,
+    advances: &[Advance],
+) -> Result<(), FlushError> {
+    let fail = |error| failure(file, error);
+    let mut select = transaction
+        .prepare_cached(
+            "SELECT epoch, position FROM positions WHERE group_id = ?1 AND topic = ?2 AND partition = ?3",
+        )
+        .map_err(fail)?;
+    let mut update = transaction
+        .prepare_cached(
+            "UPDATE positions SET position = ?4 WHERE group_id = ?1 AND topic = ?2 AND partition = ?3",
+        )
+        .map_err(fail)?;
+    for advance in advances {
+        let partition = &advance.partition;
+        let found: Option<(i64, Option<i64>)> = select
+            .query_row((group, &partition.topic, partition.partition), |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+            .map_err(fail)?;
+        let (found_epoch, found) = found.unwrap_or_default();
+        if (found_epoch, found) != (advance.epoch, advance.from) {
+            return Err(FlushError::Fenced {
+                partition: partition.clone(),
+                epoch: advance.epoch,
+                from: advance.from,
+                found_epoch,
+                found,
+            });
+        }
+        update.execute((group, &partition.topic, partition.partition, advance.to)).map_err(fail)?;
+    }
+    Ok(())
 }

@@ -5,10 +5,10 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use market_data::{Candle, Delta, Interval, Pair, PairKey};
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params};
 
 use super::row::{self, Texts};
-use super::{StoreError, failure};
+use super::{StoreError, claim, failure};
 use crate::{Flush, FlushError, Flushed};
 
 /// Candles that are remembered between flushes, at most.
@@ -50,7 +50,7 @@ impl Flusher {
         let fail = |error| failure(file, error);
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
-        advance(&transaction, file, flush)?;
+        claim::advance(&transaction, file, flush.group, flush.advances)?;
         let version = transaction.query_row("PRAGMA data_version", [], |row| row.get(0)).map_err(fail)?;
         if version != self.data_version || self.remembered.len() > REMEMBERED_MAX {
             self.data_version = version;
@@ -213,42 +213,6 @@ const INSERT: &str = "INSERT INTO candles VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
 const UPDATE: &str = "UPDATE candles SET o = ?4, h = ?5, l = ?6, c = ?7, v = ?8, t = ?9, count = ?10, buy_count = ?11,
     sell_count = ?12, open_order = ?13, close_order = ?14, open_at = ?15, close_at = ?16, clamped_only = ?17, updated_at = ?18
     WHERE interval = ?1 AND candle_time = ?2 AND series = ?3";
-
-/// Checks epochs and positions, then moves the positions: all of them or, by the error, none.
-fn advance(transaction: &Transaction<'_>, file: &Path, flush: &Flush<'_>) -> Result<(), FlushError> {
-    let fail = |error| failure(file, error);
-    let mut select = transaction
-        .prepare_cached(
-            "SELECT epoch, position FROM positions WHERE group_id = ?1 AND topic = ?2 AND partition = ?3",
-        )
-        .map_err(fail)?;
-    let mut update = transaction
-        .prepare_cached(
-            "UPDATE positions SET position = ?4 WHERE group_id = ?1 AND topic = ?2 AND partition = ?3",
-        )
-        .map_err(fail)?;
-    for advance in flush.advances {
-        let partition = &advance.partition;
-        let found: Option<(i64, Option<i64>)> = select
-            .query_row((flush.group, &partition.topic, partition.partition), |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .optional()
-            .map_err(fail)?;
-        let (found_epoch, found) = found.unwrap_or_default();
-        if (found_epoch, found) != (advance.epoch, advance.from) {
-            return Err(FlushError::Fenced {
-                partition: partition.clone(),
-                epoch: advance.epoch,
-                from: advance.from,
-                found_epoch,
-                found,
-            });
-        }
-        update.execute((flush.group, &partition.topic, partition.partition, advance.to)).map_err(fail)?;
-    }
-    Ok(())
-}
 
 /// The number of a series, a new one where it is missing.
 fn series(transaction: &Transaction<'_>, group: &str, pair: &Pair) -> rusqlite::Result<i64> {

@@ -14,17 +14,18 @@
 //! flush that a power cut takes back while the group's committed offset stays would be lost trades, and it costs no
 //! measurable time.
 
-mod claim;
+pub(crate) mod claim;
 mod flush;
 mod query;
 mod row;
-mod schema;
+pub(crate) mod schema;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use self::schema::Schema;
 use crate::{
     CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, Positions, StoreError, TopicPartition,
 };
@@ -44,22 +45,9 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the file, making it and its folder where they are missing, and brings its schema up to date.
     pub fn open(file: &Path) -> Result<SqliteStore, StoreError> {
-        if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder)
-                .map_err(|source| StoreError::Folder { folder: folder.to_owned(), source })?;
-        }
-        let until = Instant::now() + BUSY_TIMEOUT;
-        loop {
-            match prepared(file) {
-                // Where another process opens the file for the first time, SQLite says so at once and does not wait.
-                Err(StoreError::Busy { .. }) if Instant::now() < until => std::thread::sleep(BUSY_PAUSE),
-                Err(error) => return Err(error),
-                Ok(connection) => {
-                    let flusher = flush::Flusher::default();
-                    return Ok(SqliteStore { connection, file: file.to_owned(), flusher });
-                }
-            }
-        }
+        let connection = open(file, &schema::CANDLES)?;
+        let flusher = flush::Flusher::default();
+        Ok(SqliteStore { connection, file: file.to_owned(), flusher })
     }
 
     /// Waits so long for other processes that write, instead of ten seconds.
@@ -97,10 +85,26 @@ impl CandleStore for SqliteStore {
     }
 }
 
+/// Opens a file of one kind, making it and its folder where they are missing, and brings its schema up to date.
+pub(crate) fn open(file: &Path, schema: &Schema) -> Result<Connection, StoreError> {
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| StoreError::Folder { folder: folder.to_owned(), source })?;
+    }
+    let until = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match prepared(file, schema) {
+            // Where another process opens the file for the first time, SQLite says so at once and does not wait.
+            Err(StoreError::Busy { .. }) if Instant::now() < until => std::thread::sleep(BUSY_PAUSE),
+            opened => return opened,
+        }
+    }
+}
+
 /// A connection to a file whose schema is up to date.
-fn prepared(file: &Path) -> Result<Connection, StoreError> {
+fn prepared(file: &Path, schema: &Schema) -> Result<Connection, StoreError> {
     let mut connection = connect(file, OpenFlags::default()).map_err(|error| failure(file, error))?;
-    schema::prepare(&mut connection, file)?;
+    schema::prepare(&mut connection, file, schema)?;
     Ok(connection)
 }
 
@@ -115,7 +119,7 @@ fn connect(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
 }
 
 /// Sorts SQLite's errors by what a person can do about them.
-fn failure(file: &Path, error: rusqlite::Error) -> StoreError {
+pub(crate) fn failure(file: &Path, error: rusqlite::Error) -> StoreError {
     let store = file.display().to_string();
     let code = error.sqlite_error_code();
     let source = Box::new(error);

@@ -7,11 +7,16 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::failure;
 use crate::StoreError;
 
-/// Marks the file as ours: "kohc".
-const APPLICATION_ID: i64 = 0x6b6f_6863;
+/// The tables of one kind of file.
+pub(crate) struct Schema {
+    /// Marks the file as ours, and as of this kind.
+    pub(crate) application_id: i64,
+    /// Step N brings a file from version N to N + 1. A released step is never changed; a new one is added.
+    pub(crate) steps: &'static [&'static str],
+}
 
-/// Step N brings a file from version N to N + 1. A released step is never changed; a new one is added.
-const STEPS: [&str; 1] = ["
+/// Candles: "kohc".
+pub(super) const CANDLES: Schema = Schema { application_id: 0x6b6f_6863, steps: &["
     CREATE TABLE positions (
         group_id  TEXT NOT NULL,
         topic     TEXT NOT NULL,
@@ -65,17 +70,17 @@ const STEPS: [&str; 1] = ["
         CASE WHEN CAST(t AS REAL) > 0 THEN CAST(v AS REAL) / CAST(t AS REAL) END AS a,
         count, buy_count, sell_count, clamped_only, updated_at
     FROM candles JOIN series ON series.id = candles.series;
-"];
+"] };
 
 /// Brings the file to the newest version; refuses one that is newer still, or somebody else's.
 ///
 /// Several processes may do so at once. SQLite waits for nobody while it turns a new file into WAL mode: one of them succeeds,
-/// another is told [`StoreError::Busy`] without the busy timeout, and [`super::SqliteStore::open`] lets it try again.
-pub(super) fn prepare(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
+/// another is told [`StoreError::Busy`] without the busy timeout, and [`super::open`] lets it try again.
+pub(super) fn prepare(connection: &mut Connection, file: &Path, schema: &Schema) -> Result<(), StoreError> {
     let fail = |error| failure(file, error);
-    let known = STEPS.len() as i64;
+    let known = schema.steps.len() as i64;
     let (found, application, tables) = identity(connection).map_err(fail)?;
-    if application != APPLICATION_ID && (tables > 0 || found != 0) {
+    if application != schema.application_id && (tables > 0 || found != 0) {
         let source = "a SQLite file of another program".into();
         return Err(StoreError::NotAStore { store: file.display().to_string(), source });
     }
@@ -90,10 +95,10 @@ pub(super) fn prepare(connection: &mut Connection, file: &Path) -> Result<(), St
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
     // Asked again under the lock: of several processes that start at once, one makes the steps.
     let found = pragma(&transaction, "user_version").map_err(fail)?;
-    for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+    for step in schema.steps.iter().skip(usize::try_from(found).unwrap_or(0)) {
         transaction.execute_batch(step).map_err(fail)?;
     }
-    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
+    transaction.pragma_update(None, "application_id", schema.application_id).map_err(fail)?;
     transaction.pragma_update(None, "user_version", known).map_err(fail)?;
     transaction.commit().map_err(fail)
 }

@@ -1,0 +1,93 @@
+//! The log itself.
+
+use market_data::Order;
+use market_data::wallets::WalletTrade;
+
+use super::Rules;
+use crate::{Advance, FlushError, Positions, StoreError};
+
+/// What one flush of the log writes, all or nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct LogFlush<'a> {
+    /// The group that read the trades.
+    pub group: &'a str,
+    /// The partitions that it has read on.
+    pub advances: &'a [Advance],
+    /// Trades of known wallets, in any order, each as often as it was read.
+    pub trades: &'a [WalletTrade],
+    /// The time now, unix seconds.
+    pub now: i64,
+    /// What is told about them, and to whom.
+    pub rules: &'a Rules,
+}
+
+/// What a flush of the log made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// The trades that were new, as indexes into [`LogFlush::trades`], in the order of their events.
+    pub new: Vec<usize>,
+    /// Rows that went to the outbox.
+    pub notifications: usize,
+    /// What would have been told, had it not been older than [`Rules::max_age_s`].
+    pub too_old: usize,
+}
+
+/// A trade as the log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedTrade {
+    /// Its number in the log: later for what was logged later, with gaps.
+    pub number: i64,
+    /// When it was logged, unix seconds.
+    pub logged_at: i64,
+    /// The group that logged it first.
+    pub group: String,
+    /// The trade.
+    pub trade: WalletTrade,
+}
+
+/// A log of known wallets' trades.
+///
+/// The log has each trade once, by its [`TradeId`](market_data::wallets::TradeId): one that is there already, because its topic was
+/// read again or because it was sent twice, changes nothing and tells nobody anything. Groups share the log.
+pub trait WalletLog: Positions {
+    /// Writes trades, what follows from them and the positions, in one transaction.
+    ///
+    /// Changes nothing if any partition's epoch or position is not what its [`Advance`] states. After an error that is
+    /// retriable the same flush may be tried again: it is fenced if the first try did get through after all.
+    fn log(&mut self, flush: &LogFlush<'_>) -> Result<Logged, FlushError>;
+
+    /// Trades of the log, latest logged first: those with a number below `before`, at most `limit`; of one wallet if it is named.
+    fn logged(
+        &mut self,
+        wallet: Option<&str>,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<LoggedTrade>, StoreError>;
+
+    /// How many trades the log has.
+    fn logged_count(&mut self) -> Result<u64, StoreError>;
+}
+
+/// The full order of a trade among others.
+pub(crate) fn order_of(trade: &WalletTrade) -> Order {
+    Order {
+        block_time: trade.block_time,
+        block_num: trade.block_num,
+        slot: if trade.block_num == 0 { trade.slot } else { 0 },
+        transaction_index: trade.transaction_index,
+        log_index: trade.log_index,
+        offset: trade.place.offset,
+        index: trade.index,
+        partition: trade.place.partition,
+    }
+}
+
+/// The trades' indexes in the order of their events, so that what a flush tells does not depend on the order in which lanes were done.
+pub(crate) fn in_order(trades: &[WalletTrade]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..trades.len()).collect();
+    order.sort_by(|a, b| {
+        let key = |at: &usize| order_of(&trades[*at]);
+        key(a).cmp(&key(b)).then_with(|| trades[*a].id.cmp(&trades[*b].id))
+    });
+    order
+}

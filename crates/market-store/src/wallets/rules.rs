@@ -1,0 +1,260 @@
+//! What is told about a trade that is new in the log.
+//!
+//! All rules see only trades of at least their [`Rule::usd`]. Everything goes by the time of the event (`block_time`); trades arrive in
+//! another order, because partitions interleave, and late.
+//!
+//! - **trade**: each trade, of one side or both.
+//! - **first buy**: a buy is told if the log has no other buy of that token by that wallet: once for each wallet and token, whatever the
+//!   order of arrival. Where a later buy arrived first, that one is told, and the earlier one, when it arrives, is not.
+//! - **cluster**: N distinct wallets buy one token within M. Precisely: where buys of at least N wallets lie within M seconds of each
+//!   other (ends included), the time from the first to the last of them is *dense*; dense times that share a second are one cluster. So
+//!   the clusters of a token are a function of its buys, in whatever order they arrive. A cluster is told when its Nth wallet makes it
+//!   one, and again when a wallet that is new in it joins; of one wallet and cluster it is told once. A late trade may bring several
+//!   wallets in at once (told once, together), or show that two clusters are one: whoever was told in both stays told in both, and
+//!   nobody of them is told again.
+//!
+//! What is told about one subject has one key ([`Told::key`]), and the outbox takes each key once for each channel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use market_data::wallets::WalletTrade;
+use market_data::{Side, Sum};
+
+use super::{Buy, Event, History, Joined, Span, Token, What};
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// What it looks for.
+    pub kind: RuleKind,
+    /// The least size of a trade, in USD, that it looks at.
+    pub usd: Sum,
+}
+
+/// What a rule looks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuleKind {
+    /// Any trade, of one side if it is named.
+    Trade {
+        /// `Buy` or `Sell`, both if `None`.
+        side: Option<Side>,
+    },
+    /// The first buy of a token by a wallet.
+    FirstBuy,
+    /// Several wallets that buy one token.
+    Cluster {
+        /// How many, at least 2.
+        wallets: u32,
+        /// Within how many seconds, positive.
+        within_s: i64,
+    },
+}
+
+impl fmt::Display for Rule {
+    /// The rule in words, which are also its identity: two channels with one rule share what it has seen.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            RuleKind::Trade { side: None } => f.write_str("trade")?,
+            RuleKind::Trade { side: Some(Side::Buy) } => f.write_str("buy")?,
+            RuleKind::Trade { side: Some(Side::Sell) } => f.write_str("sell")?,
+            RuleKind::Trade { side: Some(Side::Unknown) } => f.write_str("trade without a side")?,
+            RuleKind::FirstBuy => f.write_str("first buy")?,
+            RuleKind::Cluster { wallets, within_s } => {
+                write!(f, "{wallets} wallets in {}", Within(*within_s))?;
+            }
+        }
+        if self.usd.is_zero() { Ok(()) } else { write!(f, ", from {} USD", self.usd) }
+    }
+}
+
+/// Seconds as a person writes them.
+struct Within(i64);
+
+impl fmt::Display for Within {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            s if s % 3600 == 0 => write!(f, "{}h", s / 3600),
+            s if s % 60 == 0 => write!(f, "{}m", s / 60),
+            s => write!(f, "{s}s"),
+        }
+    }
+}
+
+/// All rules, and the channels that each is told to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    rules: Vec<(Rule, Vec<String>)>,
+    /// What happened longer ago than so many seconds is logged and told to nobody: the past, read again from a topic's beginning, is no
+    /// news. `None`: everything is told.
+    pub max_age_s: Option<i64>,
+}
+
+impl Rules {
+    /// No rule: trades are logged, nobody is told.
+    pub fn new() -> Rules {
+        Rules::default()
+    }
+
+    /// Tells `channel` what `rule` finds.
+    pub fn add(&mut self, channel: &str, rule: Rule) {
+        let at = self.rules.iter().position(|(known, _)| *known == rule).unwrap_or_else(|| {
+            self.rules.push((rule, Vec::new()));
+            self.rules.len() - 1
+        });
+        let channels = &mut self.rules[at].1;
+        if !channels.iter().any(|known| known == channel) {
+            channels.push(channel.to_owned());
+        }
+    }
+
+    /// Whether nobody is told of a trade any more.
+    pub fn is_too_old(&self, trade: &WalletTrade, now: i64) -> bool {
+        self.max_age_s.is_some_and(|max_age_s| trade.block_time < now.saturating_sub(max_age_s))
+    }
+
+    /// Each rule once, with its channels.
+    pub fn iter(&self) -> impl Iterator<Item = (&Rule, &[String])> {
+        self.rules.iter().map(|(rule, channels)| (rule, channels.as_slice()))
+    }
+}
+
+/// Something to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// What it is about: one key, one notification for each channel.
+    pub key: String,
+    /// What to say.
+    pub event: Event,
+}
+
+/// What `rule` tells about a trade that has just come into the log, if anything.
+///
+/// Trades of one flush are judged one after another in the order of their events, each once it is in the log: then it makes no
+/// difference how trades are divided into flushes.
+pub fn evaluate<H: History>(
+    rule: &Rule,
+    trade: &WalletTrade,
+    history: &mut H,
+) -> Result<Option<Told>, H::Error> {
+    if trade.total_usd < rule.usd {
+        return Ok(None);
+    }
+    let token = Token { chain_id: &trade.id.chain_id, token: trade.token_or_pair() };
+    let name = rule.to_string();
+    let (subject, what) = match &rule.kind {
+        RuleKind::Trade { side } if side.is_none_or(|side| side == trade.side) => {
+            (trade.id.to_string(), What::Trade)
+        }
+        RuleKind::FirstBuy if trade.side == Side::Buy => {
+            if history.has_other_buy(token, &trade.maker, &rule.usd)? {
+                return Ok(None);
+            }
+            (format!("{}/{}/{}", token.chain_id, token.token, trade.maker), What::FirstBuy)
+        }
+        RuleKind::Cluster { wallets, within_s } if trade.side == Side::Buy => {
+            let seen = Seen { rule, name: &name, token, wallets: *wallets as usize, within_s: *within_s };
+            match seen.cluster(trade.block_time, history)? {
+                Some(what) => (trade.id.to_string(), what),
+                None => return Ok(None),
+            }
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Told { key: format!("{name}|{subject}"), event: Event::new(name, what, trade) }))
+}
+
+/// A rule about clusters and the token that was bought.
+struct Seen<'a> {
+    rule: &'a Rule,
+    name: &'a str,
+    token: Token<'a>,
+    wallets: usize,
+    within_s: i64,
+}
+
+impl Seen<'_> {
+    /// What a buy at `time` changes in the clusters, if there is anything to tell.
+    fn cluster<H: History>(&self, time: i64, history: &mut H) -> Result<Option<What>, H::Error> {
+        // Every window that a buy at `time` can have made dense holds `time` itself.
+        let (from, until) = (time.saturating_sub(self.within_s), time.saturating_add(self.within_s));
+        let near = history.buys(self.token, from, until, &self.rule.usd)?;
+        let Some((first, last)) = dense_around(&near, time, self.within_s, self.wallets) else {
+            return Ok(None);
+        };
+        let dense = &near[first..=last];
+        let (first_at, last_at) = (near[first].time, near[last].time);
+        let known = history.clusters(self.name, self.token, first_at, last_at)?;
+        let span = match known.first() {
+            None => {
+                let id = history.open_cluster(self.name, self.token, first_at, last_at)?;
+                Span { id, first_at, last_at }
+            }
+            Some(oldest) => {
+                let span = Span {
+                    id: oldest.id,
+                    first_at: known.iter().map(|span| span.first_at).fold(first_at, i64::min),
+                    last_at: known.iter().map(|span| span.last_at).fold(last_at, i64::max),
+                };
+                let others: Vec<i64> = known[1..].iter().map(|span| span.id).collect();
+                if span != *oldest || !others.is_empty() {
+                    history.merge_clusters(span, &others)?;
+                }
+                span
+            }
+        };
+        let mut joined = Vec::new();
+        let mut asked = BTreeSet::new();
+        for buy in dense {
+            if asked.insert(&buy.wallet) && history.join_cluster(span.id, &buy.wallet)? {
+                joined.push(Joined {
+                    wallet: buy.wallet.clone(),
+                    label: buy.label.clone(),
+                    at: buy.time,
+                    total_usd: buy.total_usd.to_string(),
+                });
+            }
+        }
+        if joined.is_empty() {
+            return Ok(None);
+        }
+        let more = joined.len().saturating_sub(Event::JOINED_MAX) as u64;
+        joined.truncate(Event::JOINED_MAX);
+        Ok(Some(What::Cluster {
+            wallets: history.cluster_wallets(span.id)?,
+            within_s: self.within_s,
+            first_at: span.first_at,
+            last_at: span.last_at,
+            opened: known.is_empty(),
+            joined,
+            more,
+        }))
+    }
+}
+
+/// The union of the windows of `within_s` seconds that hold `time` and buys of at least `wallets` wallets, as the indexes of its first
+/// and last buy; `None` if no window does. `buys` are in order of time.
+fn dense_around(buys: &[Buy], time: i64, within_s: i64, wallets: usize) -> Option<(usize, usize)> {
+    let mut inside: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut dense: Option<(usize, usize)> = None;
+    let mut end = 0;
+    for (start, first) in buys.iter().enumerate() {
+        if first.time > time {
+            break;
+        }
+        while end < buys.len() && buys[end].time <= first.time.saturating_add(within_s) {
+            *inside.entry(buys[end].wallet.as_str()).or_default() += 1;
+            end += 1;
+        }
+        if buys[end - 1].time >= time && inside.len() >= wallets {
+            dense = Some((dense.map_or(start, |(first, _)| first), end - 1));
+        }
+        if let Some(count) = inside.get_mut(first.wallet.as_str()) {
+            *count -= 1;
+            if *count == 0 {
+                inside.remove(first.wallet.as_str());
+            }
+        }
+    }
+    dense
+}

@@ -1,0 +1,5 @@
+//! The log of known wallets.
+
+mod contract;
+mod rules;
+mod support;
