@@ -48,7 +48,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
     let (mut files, mut findings) = (Vec::new(), Vec::new());
     for path in &args.files {
-        match ServiceFile::read(&service(path), path) {
+        match read(path) {
             Ok(file) => files.push(file),
             Err(complaint) => findings.push(Finding::error(complaint)),
         }
@@ -68,6 +68,29 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
     let errors = findings.iter().any(|finding| finding.severity == Severity::Error);
     let fails = errors || (!findings.is_empty() && !args.allow_warnings);
     Ok(if fails { Outcome::Finding } else { Outcome::Done })
+}
+
+/// Reads a service's file.
+type Reader = fn(&Path) -> Result<ServiceFile, Complaint>;
+
+/// The services whose files have keys that only they have.
+const OWN_KEYS: [(&str, Reader); 1] =
+    [("consumer", |path| ::consumer::Settings::read(path).map(|settings| settings.file))];
+
+/// Reads a file as whichever service understands it; what nobody does is said in the words of the service that it is named after.
+fn read(path: &Path) -> Result<ServiceFile, Complaint> {
+    let mut told = match ServiceFile::read(&service(path), path) {
+        Ok(file) => return Ok(file),
+        Err(complaint) => complaint,
+    };
+    for (name, read) in OWN_KEYS {
+        match read(path) {
+            Ok(file) => return Ok(file),
+            Err(complaint) if service(path) == name => told = complaint,
+            Err(_) => {}
+        }
+    }
+    Err(told)
 }
 
 /// What a service is called whose file names none: as the file.

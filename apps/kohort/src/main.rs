@@ -16,6 +16,7 @@ mod broker;
 mod brokers;
 mod check;
 mod consume;
+mod consumer;
 mod dataflow;
 mod feed;
 mod groups;
@@ -73,6 +74,7 @@ enum Command {
     Up(up::Args),
     Broker(broker::Args),
     Dataflow(dataflow::Args),
+    Consumer(consumer::Args),
     Replay(replay::Args),
     Verify(verify::Args),
     Check(check::Args),
@@ -90,7 +92,7 @@ impl Command {
     /// What is logged unless somebody says otherwise: a server tells what it does, a tool answers and is silent.
     fn log_level(&self) -> &'static str {
         match self {
-            Command::Up(_) | Command::Broker(_) | Command::Dataflow(_) => "info",
+            Command::Up(_) | Command::Broker(_) | Command::Dataflow(_) | Command::Consumer(_) => "info",
             Command::Replay(_) | Command::Verify(_) | Command::Check(_) | Command::Sim(_) => "info",
             Command::Topics(_) | Command::Groups(_) | Command::KafkaConsumerGroups(_) => "warn",
             Command::Produce(_) | Command::Consume(_) | Command::Bench(_) => "warn",
@@ -130,6 +132,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Up(args) => up::run(args).await,
         Command::Dataflow(args) => dataflow::run(args).await,
+        Command::Consumer(args) => consumer::run(args).await,
         Command::Broker(args) => broker::run(args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::Verify(args) => verify::run(args).await,

@@ -20,6 +20,7 @@
 //! What it refuses to know: what the records mean, and how a store keeps positions.
 
 pub mod group;
+mod groups;
 pub mod handler;
 pub mod kq;
 pub mod lane;
@@ -32,6 +33,7 @@ pub mod watermark;
 pub mod worker;
 
 pub use group::{Group, GroupConfig, Running, StartError};
+pub use groups::Groups;
 pub use handler::{HandleError, Handler, HandlerGroup};
 pub use lane::Order;
 pub use retry::Retries;

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cli;
+mod consumer;
 mod process;
 mod refusals;
 mod stop;

@@ -83,6 +83,27 @@ impl Server {
         Server { child, http: said.remove(1), broker: said.remove(0) }
     }
 
+    /// `kohort consumer`, which says where its HTTP listens; further lines are for [`Server::until_line`].
+    pub(crate) fn consumer(args: &[&str]) -> Server {
+        let (child, mut said) = start(&[&["consumer"], args].concat(), &["http listening on http://"]);
+        Server { child, broker: String::new(), http: said.remove(0) }
+    }
+
+    /// Reads lines until one is as wanted.
+    pub(crate) fn until_line(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        let began = Instant::now();
+        let mut seen = Vec::new();
+        for line in BufReader::new(self.child.stdout.as_mut().expect("piped")).lines() {
+            let line = line.expect("a line");
+            if wanted(&line) {
+                return line;
+            }
+            seen.push(line);
+            assert!(began.elapsed() < PATIENCE, "the line does not come: {seen:?}");
+        }
+        panic!("it ended: {seen:?}");
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
