@@ -4,7 +4,7 @@
 //! - [`WalletLog::log`] writes the trades of a range of offsets, each once, and decides by [`Rules`] what is told about them;
 //! - what is told goes to the [`Outbox`] in the same transaction, once for each channel and subject, and stays there until a
 //!   dispatcher has sent it: a trade is in the log exactly if what follows from it is in the outbox;
-//! - [`AddressTable`] is the book of addresses that several processes share.
+//! - [`AddressTable`] is what several processes share of the book of addresses: what was added and removed while they ran.
 //!
 //! It knows no channel but its name, and sends nothing.
 
@@ -16,7 +16,7 @@ mod outbox;
 mod rules;
 mod sqlite;
 
-pub use addresses::{AddressChanges, AddressTable, KnownAddress};
+pub use addresses::{AddressChanges, AddressTable};
 pub use event::{Event, Joined, What};
 pub use history::{Buy, History, Span, Token};
 pub use log::{LogFlush, Logged, LoggedTrade, WalletLog};

@@ -1,58 +1,37 @@
-//! The table of known addresses.
+//! The table of addresses.
 
+use market_data::wallets::{Change, Known};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::SqliteWallets;
 use crate::StoreError;
-use crate::wallets::{AddressChanges, AddressTable, KnownAddress};
+use crate::wallets::{AddressChanges, AddressTable};
 
 impl AddressTable for SqliteWallets {
-    fn add_addresses(&mut self, addresses: &[KnownAddress], now: i64) -> Result<usize, StoreError> {
-        let add = |transaction: &Transaction<'_>, version: i64| {
+    fn change_addresses(&mut self, changes: &[Change], now: i64) -> Result<usize, StoreError> {
+        let make = |transaction: &Transaction<'_>, version: i64| {
             let mut statement = transaction.prepare_cached(
-                "INSERT INTO addresses VALUES (?1, ?2, 0, ?3, ?4)
-                 ON CONFLICT DO UPDATE SET label = excluded.label, removed = 0, version = excluded.version,
+                "INSERT INTO addresses VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT DO UPDATE SET label = excluded.label, removed = excluded.removed, version = excluded.version,
                      changed_at = excluded.changed_at
-                 WHERE removed <> 0 OR label <> excluded.label",
+                 WHERE removed <> excluded.removed OR label <> excluded.label",
             )?;
             let mut changed = 0;
-            for known in addresses {
-                changed += statement.execute((&known.address, &known.label, version, now))?;
+            for change in changes {
+                let (address, chain_id, label) = match change {
+                    Change::Add(known) => (&known.address, &known.chain_id, Some(&known.label)),
+                    Change::Remove { address, chain_id } => (address, chain_id, None),
+                };
+                let text = label.map_or("", String::as_str);
+                changed += statement.execute((address, chain_id, text, label.is_none(), version, now))?;
             }
             Ok(changed)
         };
-        change(&mut self.connection, add).map_err(|error| self.failure(error))
-    }
-
-    fn remove_addresses(&mut self, addresses: &[String], now: i64) -> Result<usize, StoreError> {
-        let remove = |transaction: &Transaction<'_>, version: i64| {
-            let mut statement = transaction.prepare_cached(
-                "UPDATE addresses SET removed = 1, version = ?2, changed_at = ?3 WHERE address = ?1 AND removed = 0",
-            )?;
-            let mut changed = 0;
-            for address in addresses {
-                changed += statement.execute((address, version, now))?;
-            }
-            Ok(changed)
-        };
-        change(&mut self.connection, remove).map_err(|error| self.failure(error))
+        change(&mut self.connection, make).map_err(|error| self.failure(error))
     }
 
     fn address_changes(&mut self, version: i64) -> Result<AddressChanges, StoreError> {
         changes(&mut self.connection, version).map_err(|error| self.failure(error))
-    }
-
-    fn addresses(&mut self, after: &str, limit: usize) -> Result<Vec<KnownAddress>, StoreError> {
-        let list = || {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT address, label FROM addresses WHERE address > ?1 AND removed = 0 ORDER BY address LIMIT ?2",
-            )?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let known =
-                |row: &rusqlite::Row<'_>| Ok(KnownAddress { address: row.get(0)?, label: row.get(1)? });
-            statement.query_map((after, limit), known)?.collect::<rusqlite::Result<Vec<_>>>()
-        };
-        list().map_err(|error| self.failure(error))
     }
 }
 
@@ -80,17 +59,15 @@ fn changes(connection: &mut Connection, since: i64) -> rusqlite::Result<AddressC
         // A version that is ahead of the table's is of another table: everything is told.
         let since = if since > version { 0 } else { since };
         let mut statement = transaction.prepare_cached(
-            "SELECT address, label, removed FROM addresses WHERE version > ?1 AND (removed = 0 OR ?1 > 0)
-             ORDER BY version, address",
+            "SELECT address, chain_id, label, removed FROM addresses WHERE version > ?1 ORDER BY version, address, chain_id",
         )?;
         let mut rows = statement.query([since])?;
         while let Some(row) = rows.next()? {
-            let address = row.get(0)?;
-            if row.get(2)? {
-                changes.removed.push(address);
-            } else {
-                changes.known.push(KnownAddress { address, label: row.get(1)? });
-            }
+            let (address, chain_id) = (row.get(0)?, row.get(1)?);
+            changes.changes.push(match row.get(3)? {
+                true => Change::Remove { address, chain_id },
+                false => Change::Add(Known { address, chain_id, label: row.get(2)? }),
+            });
         }
     }
     Ok(changes)

@@ -90,13 +90,16 @@ pub(super) const WALLETS: Schema = Schema {
     CREATE INDEX outbox_leased ON outbox (channel, lease_until) WHERE leased_by IS NOT NULL;
     CREATE INDEX outbox_sent ON outbox (done_at) WHERE state = 'sent';
 
-    -- A removed address stays as a note for those who knew it. `version` is the table's version at its last change.
+    -- A removed address stays as a note for those who knew it. `chain_id` is empty where it is known on any chain; `version` is the
+    -- table's version at its last change.
     CREATE TABLE addresses (
-        address    TEXT PRIMARY KEY,
+        address    TEXT NOT NULL,
+        chain_id   TEXT NOT NULL,
         label      TEXT NOT NULL,
         removed    INTEGER NOT NULL,
         version    INTEGER NOT NULL,
-        changed_at INTEGER NOT NULL
+        changed_at INTEGER NOT NULL,
+        PRIMARY KEY (address, chain_id)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX addresses_version ON addresses (version);
 

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use market_data::Side;
-use market_store::wallets::{
-    Event, KnownAddress, LeaseRequest, Leased, RuleKind, Rules, SqliteWallets, WalletStore, What,
-};
+use market_data::wallets::{Change, Known};
+use market_store::wallets::{Event, LeaseRequest, Leased, RuleKind, Rules, SqliteWallets, WalletStore, What};
 use market_store::{Advance, FlushError};
 
 use super::support::{GROUP, NOW, buy, cluster, log, log_as, partition, rule, rules, trade};
@@ -287,35 +286,32 @@ fn dispatchers_of_several_processes_share_no_row() {
 #[test]
 fn addresses_that_others_change_are_seen_by_their_version() {
     each(|store, again| {
-        let known =
-            |address: &str, label: &str| KnownAddress { address: address.into(), label: label.into() };
+        let add = |address: &str, label: &str, chain_id: &str| {
+            Change::Add(Known { address: address.into(), chain_id: chain_id.into(), label: label.into() })
+        };
+        let remove = |address: &str| Change::Remove { address: address.into(), chain_id: String::new() };
         let mut other = again();
         assert_eq!(store.address_changes(0).unwrap().version, 0);
-        assert_eq!(
-            other.add_addresses(&[known("0xb", ""), known("0xa", "whale"), known("0xc", "")], 5).unwrap(),
-            3
-        );
+        let three = [add("0xb", "", ""), add("0xa", "whale", ""), add("0xb", "here", "1")];
+        assert_eq!(other.change_addresses(&three, 5).unwrap(), 3);
         let first = store.address_changes(0).unwrap();
-        assert_eq!((first.version, first.known.len(), first.removed.len()), (1, 3, 0));
+        assert_eq!((first.version, first.changes.len()), (1, 3));
         // What changes nothing is no change.
-        assert_eq!(store.add_addresses(&[known("0xa", "whale")], 6).unwrap(), 0);
-        assert_eq!(store.remove_addresses(&["0xz".into()], 6).unwrap(), 0);
+        assert_eq!(store.change_addresses(&[add("0xa", "whale", "")], 6).unwrap(), 0);
         assert_eq!(store.address_changes(1).unwrap().version, 1);
-        other.remove_addresses(&["0xb".into(), "0xz".into()], 7).unwrap();
-        other.add_addresses(&[known("0xa", "shark")], 8).unwrap();
+        // A removal is noted of an address that was never here too: a file may have it.
+        assert_eq!(other.change_addresses(&[remove("0xb"), remove("0xz")], 7).unwrap(), 2);
+        assert_eq!(other.change_addresses(&[remove("0xz")], 7).unwrap(), 0);
+        other.change_addresses(&[add("0xa", "shark", "")], 8).unwrap();
         let then = store.address_changes(1).unwrap();
         assert_eq!(
-            (then.version, then.known, then.removed),
-            (3, vec![known("0xa", "shark")], vec!["0xb".to_owned()])
+            (then.version, then.changes),
+            (3, vec![remove("0xb"), remove("0xz"), add("0xa", "shark", "")])
         );
-        assert_eq!(store.addresses("", 10).unwrap(), [known("0xa", "shark"), known("0xc", "")]);
-        assert_eq!(store.addresses("0xa", 1).unwrap(), [known("0xc", "")]);
-        // Known again; a newcomer hears of no address that is gone.
-        other.add_addresses(&[known("0xb", "back")], 9).unwrap();
-        other.remove_addresses(&["0xc".into()], 9).unwrap();
-        let all = store.address_changes(0).unwrap();
-        assert_eq!((all.known, all.removed), (vec![known("0xa", "shark"), known("0xb", "back")], vec![]));
+        other.change_addresses(&[add("0xb", "back", ""), remove("0xa")], 9).unwrap();
+        let all = vec![add("0xb", "here", "1"), remove("0xz"), remove("0xa"), add("0xb", "back", "")];
+        assert_eq!(store.address_changes(0).unwrap().changes, all);
         // The version of another table, which was there before this one.
-        assert_eq!(store.address_changes(77).unwrap().known.len(), 2);
+        assert_eq!(store.address_changes(77).unwrap().changes, all);
     });
 }
