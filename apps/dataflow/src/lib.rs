@@ -1,23 +1,12 @@
 //! Dataflow: trades become candles of seven intervals, kept in SQL and pushed on a WebSocket.
 //!
-//! The way of a trade: a member of the group reads a batch and hands it to its lanes; a lane decodes each record in place and
-//! adds its trades to its own one-minute candles (`lane`); what is new goes to the [`hub`] at once, and, merged over the lanes and
-//! rolled up, with the positions of the partitions into the store in one transaction (`sink`).
+//! The road from a topic to the store and the hub is [`candles`]'s, and Market's too. Here is what is Dataflow's alone:
 //!
 //! - [`service`]: starts all of it from the service's file;
-//! - [`hub`]: merges what the lanes have in hand into live candles, before any flush, and pushes them;
-//! - [`stages`]: where the processor time goes, when somebody measures;
-//! - [`api`]: `/api/pairs`, `/api/candles`, `/api/input` and `/ws` (`docs/http.md`).
-//!
-//! Bad input never stops it: what is no trade is counted ([`kohort_service::metrics`]), and a record that holds something that could
-//! not be understood goes to the dead-letter topic with the reason.
+//! - [`api`]: `/api/pairs`, `/api/candles`, `/ws`, and Binance's streams (`docs/http.md`).
 
 pub mod api;
-mod counters;
-pub mod hub;
-mod lane;
 pub mod service;
-mod sink;
-pub mod stages;
 
-pub use service::{Dataflow, Settings, start};
+pub use candles::Settings;
+pub use service::{Dataflow, start, store_file};

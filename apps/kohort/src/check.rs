@@ -122,7 +122,7 @@ fn by_broker(files: &[ServiceFile], instead: &[String]) -> Vec<(Vec<String>, Vec
 
 fn servers_of(kq: &kohort_service::Kq) -> Vec<String> {
     match kq.brokers.is_empty() {
-        true => vec![::dataflow::service::DEFAULT_BROKER.to_owned()],
+        true => vec![kohort_runtime::kq::DEFAULT_BROKER.to_owned()],
         false => kq.brokers.clone(),
     }
 }

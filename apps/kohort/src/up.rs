@@ -130,7 +130,8 @@ async fn serve(
     let mut dataflow = ::dataflow::start(&settings).context("start dataflow")?;
     let history: Arc<dyn History> = Arc::new(EventLog(Arc::downgrade(broker)));
     let console = Console::new(client.clone(), Some(history), registry.clone());
-    let server = Server::start(listener, dataflow.api().merge(console.router()), shutdown)?;
+    let input = candles::api::input::router(dataflow.road().sources().to_vec());
+    let server = Server::start(listener, dataflow.api().merge(input).merge(console.router()), shutdown)?;
     let mut feeds = start_feed(&client, sets, &registry, shutdown).await?;
     let outcome = tokio::select! {
         () = shutdown.requested() => Ok(()),

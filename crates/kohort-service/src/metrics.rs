@@ -2,6 +2,7 @@
 //!
 //! A metric is a shared number: whoever counts holds it and pays one atomic addition; only `render` walks the list.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -47,7 +48,7 @@ impl Gauge {
 /// The list of a process's metrics. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
-    families: Arc<Mutex<BTreeMap<&'static str, Family>>>,
+    families: Arc<Mutex<BTreeMap<Cow<'static, str>, Family>>>,
 }
 
 #[derive(Debug)]
@@ -68,9 +69,14 @@ impl Registry {
     ///
     /// # Panics
     /// When the name belongs to a gauge: our own mistake.
-    pub fn counter(&self, name: &'static str, help: &'static str, labels: &[(&str, &str)]) -> Counter {
+    pub fn counter(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        help: &'static str,
+        labels: &[(&str, &str)],
+    ) -> Counter {
         self.series(
-            name,
+            name.into(),
             help,
             labels,
             || Series::Counter(Counter::default()),
@@ -85,9 +91,14 @@ impl Registry {
     ///
     /// # Panics
     /// When the name belongs to a counter: our own mistake.
-    pub fn gauge(&self, name: &'static str, help: &'static str, labels: &[(&str, &str)]) -> Gauge {
+    pub fn gauge(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        help: &'static str,
+        labels: &[(&str, &str)],
+    ) -> Gauge {
         self.series(
-            name,
+            name.into(),
             help,
             labels,
             || Series::Gauge(Gauge::default()),
@@ -100,14 +111,14 @@ impl Registry {
 
     fn series<T>(
         &self,
-        name: &'static str,
+        name: Cow<'static, str>,
         help: &'static str,
         labels: &[(&str, &str)],
         new: impl FnOnce() -> Series,
         get: impl FnOnce(&Series) -> Option<T>,
     ) -> T {
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let family = families.entry(name).or_insert_with(|| Family { help, series: BTreeMap::new() });
+        let family = families.entry(name.clone()).or_insert_with(|| Family { help, series: BTreeMap::new() });
         let found = get(family.series.entry(label_text(labels)).or_insert_with(new));
         found.unwrap_or_else(|| panic!("`{name}` is both a counter and a gauge"))
     }

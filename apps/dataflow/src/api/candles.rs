@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::response::Json;
+use candles::api::{Bar, Refusal};
 use market_data::{Interval, PairKey};
 use market_store::CandleQuery;
 use serde::{Deserialize, Serialize};
 
-use super::view::Bar;
-use super::{Api, Refusal};
+use super::Api;
 
 const LIMIT_DEFAULT: usize = 500;
 const LIMIT_MAX: usize = 5000;

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use candles::api::{Chain, Refusal};
 use market_store::{PairSummary, Window};
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use super::view::Chain;
-use super::{Api, Refusal};
+use super::Api;
 
 const DAY: i64 = 86_400;
 /// How long an answer is given again: the list reads a day of candles, and many pages ask for it at once.

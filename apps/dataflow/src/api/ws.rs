@@ -3,13 +3,13 @@
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::{IntoResponse, Response};
+use candles::api::{Bar, Chain, Refusal};
+use candles::hub::live::Key;
+use candles::hub::{Filter, Subscriber};
 use market_data::{Candle, Interval};
 use serde::{Deserialize, Serialize};
 
-use super::view::{Bar, Chain};
-use super::{Api, Refusal};
-use crate::hub::live::Key;
-use crate::hub::{Filter, Subscriber};
+use super::Api;
 
 /// What a client may send at once: a wish is a line.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;

@@ -1,11 +1,12 @@
 //! The HTTP and WebSocket interface over a real socket.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use dataflow::api::{Api, Readers};
-use dataflow::hub::Hub;
+use candles::api::Readers;
+use candles::hub::Hub;
+use dataflow::api::Api;
 use futures_util::{SinkExt, StreamExt};
 use market_data::{Aggregator, Deltas, Place};
 use market_store::{Advance, CandleStore, Flush, MemoryStore, Positions, TopicPartition};
@@ -24,8 +25,8 @@ pub(crate) async fn server() -> Server {
     let store = MemoryStore::new();
     let groups = vec!["g".to_owned()];
     let hub = Hub::start(store.reader().unwrap(), groups.clone()).unwrap();
-    let shared: Arc<Mutex<Box<dyn CandleStore>>> = Arc::new(Mutex::new(Box::new(store.clone())));
-    let router = Api::new(Readers::of(shared), hub.clone(), groups).router();
+    let read = store.clone();
+    let router = Api::new(Arc::new(Readers::new(move || read.reader())), hub.clone(), groups).router();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });

@@ -69,7 +69,7 @@ impl World {
     }
 
     pub(crate) fn store(&self) -> SqliteStore {
-        SqliteStore::open(&self.settings(1, 1).store_file()).unwrap()
+        SqliteStore::open(&dataflow::store_file(&self.settings(1, 1))).unwrap()
     }
 
     /// Records below the store's positions.

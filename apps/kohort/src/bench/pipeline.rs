@@ -2,7 +2,7 @@
 //!
 //! A broker in a process of its own; the topic is filled; then the service starts in a third process, and is watched. The broker's
 //! and the service's processor time is the operating system's word. The service's stages are taken from the clocks of the threads that
-//! do them (`dataflow::stages`); what is left of its process is the client: sockets, batches, checksums, membership and the runtime.
+//! do them (`candles::stages`); what is left of its process is the client: sockets, batches, checksums, membership and the runtime.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use dataflow::stages::{Spent, Stages};
+use candles::stages::{Spent, Stages};
 use kohort_service::{ServiceFile, Shutdown};
 use market_data::Interval;
 use market_store::{CandleStore, Scan, SqliteStore};
@@ -112,7 +112,7 @@ async fn until_stored(stages: &Stages, records: u64) -> anyhow::Result<()> {
 
 /// Trades that the stored days count, and candles that are stored.
 fn stored(settings: &dataflow::Settings, group: &str) -> anyhow::Result<(u64, u64)> {
-    let store = SqliteStore::open(&settings.store_file()).context("open the store")?;
+    let store = SqliteStore::open(&dataflow::store_file(settings)).context("open the store")?;
     let (mut counted, mut candles) = (0, 0);
     let mut each = |_: &market_data::PairKey, interval, _, candle: &market_data::Candle| {
         candles += 1;

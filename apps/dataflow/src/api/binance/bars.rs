@@ -6,7 +6,7 @@ use market_data::Candle;
 use serde::Serialize;
 
 use super::stream::Stream;
-use crate::hub::live::Key;
+use candles::hub::live::Key;
 
 /// How long a candle whose time is over rests before it counts as closed: trades arrive after their block's time.
 pub(super) const GRACE_MS: i64 = 2_000;

@@ -14,13 +14,14 @@ use std::time::{Duration, SystemTime};
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
+use candles::api::Refusal;
+use candles::hub::Subscriber;
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use self::bars::{Bars, Event};
 use self::session::{Change, Session};
-use super::{Api, Refusal};
-use crate::hub::Subscriber;
+use super::Api;
 
 /// What a client may send at once: a request that names all the streams a connection can have.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
@@ -72,8 +73,9 @@ fn upgrade(
     };
     let names: Vec<&str> = streams.split('/').filter(|name| !name.is_empty()).collect();
     let (session, changes) = Session::new(&names, combined).map_err(Refusal::question)?;
-    let busy =
-        |error: crate::hub::TooMany| Refusal(axum::http::StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+    let busy = |error: candles::hub::TooMany| {
+        Refusal(axum::http::StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    };
     let subscriber = api.hub.subscribers().join().map_err(busy)?;
     let mut talk = Talk { session, bars: Bars::default(), subscriber, micros };
     talk.perform(changes);

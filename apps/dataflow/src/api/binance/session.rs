@@ -8,7 +8,7 @@ use super::stream::Stream;
 
 /// Streams of one connection, as Binance limits them.
 pub(super) const STREAMS_MAX: usize = 1024;
-const _: () = assert!(STREAMS_MAX <= crate::hub::FILTERS_MAX);
+const _: () = assert!(STREAMS_MAX <= candles::hub::FILTERS_MAX);
 /// Characters of an id that is text.
 const ID_CHARS_MAX: usize = 36;
 

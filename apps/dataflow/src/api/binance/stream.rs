@@ -6,7 +6,7 @@ use std::str::FromStr;
 use market_data::{Interval, PairKey};
 use thiserror::Error;
 
-use crate::hub::Filter;
+use candles::hub::Filter;
 
 /// A K-line stream. The pair is in lower case, as Binance writes its streams; whoever asks may write it in any case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,7 @@
 //! view: parts that it had to miss under load, or that another process stored, join at the next flush, and after a flush it
 //! shows what the store has. While nobody listens it costs a lane one load of a flag.
 
-pub(crate) mod live;
+pub mod live;
 mod subscribers;
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use market_data::{Candle, Deltas};
 use market_store::{CandleQuery, CandleReader, StoredCandle};
-pub(crate) use subscribers::{FILTERS_MAX, Filter, Subscriber, Subscribers, TooMany};
+pub use subscribers::{FILTERS_MAX, Filter, Subscriber, Subscribers, TooMany};
 
 use live::{Key, Live, Source};
 
@@ -81,7 +81,7 @@ impl Hub {
     }
 
     /// Who listens.
-    pub(crate) fn subscribers(&self) -> &Subscribers {
+    pub fn subscribers(&self) -> &Subscribers {
         &self.subscribers
     }
 }

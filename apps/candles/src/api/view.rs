@@ -6,13 +6,16 @@ use serde::Serialize;
 /// A chain's number as a JSON number, or as text where it is none.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
-pub(super) enum Chain {
+pub enum Chain {
+    /// As most are.
     Number(i64),
+    /// Any other.
     Text(String),
 }
 
 impl Chain {
-    pub(super) fn of(pair: &PairKey) -> Chain {
+    /// The chain of a pair.
+    pub fn of(pair: &PairKey) -> Chain {
         // Only text that is written as the number is (no `01`, no `+1`) may become one, so that it can be asked for again.
         match pair.chain_id.parse::<i64>() {
             Ok(number) if number.to_string() == pair.chain_id => Chain::Number(number),
@@ -23,7 +26,7 @@ impl Chain {
 
 /// What a candle's answers share.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Bar {
+pub struct Bar {
     candle_time: i64,
     open: f64,
     high: f64,
@@ -38,7 +41,7 @@ pub(super) struct Bar {
 
 impl Bar {
     /// The bar of a candle that has trades, and its prices.
-    pub(super) fn of(time: i64, candle: &Candle) -> Option<(Bar, Prices)> {
+    pub fn of(time: i64, candle: &Candle) -> Option<(Bar, Prices)> {
         let prices = candle.prices()?;
         let bar = Bar {
             candle_time: time,

@@ -16,7 +16,7 @@ use crate::lane::LaneDeltas;
 use crate::stages::{Stages, ThreadClock};
 
 /// The store that all members of the process write, one at a time.
-pub(crate) type SharedStore = Arc<Mutex<Box<dyn CandleStore>>>;
+pub type SharedStore = Arc<Mutex<Box<dyn CandleStore>>>;
 
 /// A member's sink.
 pub(crate) struct StoreSink {

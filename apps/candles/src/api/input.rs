@@ -1,15 +1,19 @@
 //! `GET /api/input`: what became of the records of each topic, and what could not be handled.
 
+use std::sync::Arc;
+
+use axum::Router;
 use axum::extract::State;
 use axum::response::Json;
+use axum::routing::get;
 use serde::Serialize;
 
-use super::Api;
 use crate::counters::{Counters, Refused};
 
 /// A topic of a group, as this process reads it.
 #[derive(Debug, Clone)]
-pub(crate) struct Source {
+pub struct Source {
+    pub(crate) service: String,
     pub(crate) group: String,
     pub(crate) topic: String,
     pub(crate) dead_letter_topic: String,
@@ -17,7 +21,8 @@ pub(crate) struct Source {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Answer {
+struct Answer {
+    service: String,
     group: String,
     topic: String,
     messages: u64,
@@ -35,6 +40,7 @@ impl Answer {
     fn of(source: &Source) -> Answer {
         let counters = &source.counters;
         Answer {
+            service: source.service.clone(),
             group: source.group.clone(),
             topic: source.topic.clone(),
             messages: counters.messages.value(),
@@ -50,6 +56,12 @@ impl Answer {
     }
 }
 
-pub(super) async fn input(State(api): State<Api>) -> Json<Vec<Answer>> {
-    Json(api.sources.iter().map(Answer::of).collect())
+/// `/api/input` for the topics of all services of this process, to be merged with other routes.
+pub fn router(sources: Vec<Source>) -> Router {
+    let sources: Arc<[Source]> = sources.into();
+    Router::new().route("/api/input", get(input)).with_state(sources)
+}
+
+async fn input(State(sources): State<Arc<[Source]>>) -> Json<Vec<Answer>> {
+    Json(sources.iter().map(Answer::of).collect())
 }

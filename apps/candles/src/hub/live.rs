@@ -6,7 +6,7 @@ use std::sync::Arc;
 use market_data::{Candle, Deltas, Interval, PairKey};
 
 /// Which candle.
-pub(crate) type Key = (Arc<PairKey>, Interval, i64);
+pub type Key = (Arc<PairKey>, Interval, i64);
 
 /// Whose unstored work a part is: a member of this process, and the number of the flush that will store it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

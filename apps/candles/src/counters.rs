@@ -37,33 +37,28 @@ pub(crate) struct Refused {
 }
 
 impl Counters {
-    pub(crate) fn new(registry: &Registry, group: &str, topic: &str) -> Counters {
+    /// The numbers of `topic` in `group`; `service` stands before the name of each.
+    pub(crate) fn new(registry: &Registry, service: &str, group: &str, topic: &str) -> Counters {
         let labels = [("group", group), ("topic", topic)];
-        let counter = |name, help| registry.counter(name, help, &labels);
+        let counter = |name, help| registry.counter(format!("{service}_{name}"), help, &labels);
         Counters {
-            messages: counter("dataflow_messages_total", "Records read"),
-            bytes: counter("dataflow_bytes_total", "Bytes of the values of records read"),
-            trades: counter("dataflow_trades_total", "Trades that are in candles"),
-            liquidity: counter("dataflow_liquidity_total", "add_position and remove_position: in no candle"),
-            no_price: counter(
-                "dataflow_no_price_total",
-                "Trades without a price or with price 0: in no candle",
-            ),
-            rejected: counter("dataflow_rejected_total", "Elements of messages that could not be understood"),
-            undecodable: counter("dataflow_undecodable_total", "Records that are no array of trades"),
+            messages: counter("messages_total", "Records read"),
+            bytes: counter("bytes_total", "Bytes of the values of records read"),
+            trades: counter("trades_total", "Trades that are in candles"),
+            liquidity: counter("liquidity_total", "add_position and remove_position: in no candle"),
+            no_price: counter("no_price_total", "Trades without a price or with price 0: in no candle"),
+            rejected: counter("rejected_total", "Elements of messages that could not be understood"),
+            undecodable: counter("undecodable_total", "Records that are no array of trades"),
             dead_letters: counter(
-                "dataflow_dead_letters_total",
+                "dead_letters_total",
                 "Records that could not be handled, or not wholly: kept in the dead-letter topic",
             ),
-            flushes: counter("dataflow_flushes_total", "Transactions written"),
-            fenced: counter(
-                "dataflow_fenced_total",
-                "Transactions refused because another member owns a partition",
-            ),
-            candles: counter("dataflow_candles_written_total", "Candles written, each time they are"),
-            flush_us: counter("dataflow_flush_microseconds_total", "Time spent in transactions"),
+            flushes: counter("flushes_total", "Transactions written"),
+            fenced: counter("fenced_total", "Transactions refused because another member owns a partition"),
+            candles: counter("candles_written_total", "Candles written, each time they are"),
+            flush_us: counter("flush_microseconds_total", "Time spent in transactions"),
             last_trade_at: registry.gauge(
-                "dataflow_last_trade_at",
+                format!("{service}_last_trade_at"),
                 "Time of the newest trade, unix seconds",
                 &labels,
             ),

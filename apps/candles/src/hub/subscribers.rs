@@ -13,11 +13,11 @@ use super::live::Key;
 /// Listeners at once; each is a socket and a small queue.
 const SUBSCRIBERS_MAX: usize = 10_240;
 /// Things that one listener may ask for.
-pub(crate) const FILTERS_MAX: usize = 1024;
+pub const FILTERS_MAX: usize = 1024;
 
 /// A refusal: everything has a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(crate) enum TooMany {
+pub enum TooMany {
     /// Too many listeners.
     #[error("{SUBSCRIBERS_MAX} connections listen already: close one, or ask another process")]
     Subscribers,
@@ -30,12 +30,15 @@ pub(crate) enum TooMany {
 
 /// What a listener wants; a field that is left out stands for all.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Filter {
-    pub(crate) chain_id: Option<String>,
-    pub(crate) pair: Option<String>,
-    pub(crate) interval: Option<Interval>,
+pub struct Filter {
+    /// The chain's number as text.
+    pub chain_id: Option<String>,
+    /// The pair's address or symbol.
+    pub pair: Option<String>,
+    /// The interval.
+    pub interval: Option<Interval>,
     /// Whether letters of the pair count alike in either case. Then nothing is left out, and the texts are in lower case.
-    pub(crate) any_case: bool,
+    pub any_case: bool,
 }
 
 impl Filter {
@@ -70,7 +73,7 @@ impl Filter {
 
 /// The listeners. Clones share them.
 #[derive(Debug, Clone)]
-pub(crate) struct Subscribers {
+pub struct Subscribers {
     list: Arc<Mutex<List>>,
     listening: Arc<AtomicBool>,
 }
@@ -129,7 +132,10 @@ impl Subscribers {
     }
 
     /// A new listener, who wants nothing yet.
-    pub(crate) fn join(&self) -> Result<Subscriber, TooMany> {
+    ///
+    /// # Errors
+    /// When too many listen already.
+    pub fn join(&self) -> Result<Subscriber, TooMany> {
         let mut list = lock(&self.list);
         if list.count >= SUBSCRIBERS_MAX {
             return Err(TooMany::Subscribers);
@@ -184,7 +190,7 @@ impl Subscribers {
 
 /// One listener; leaves when dropped.
 #[derive(Debug)]
-pub(crate) struct Subscriber {
+pub struct Subscriber {
     number: u64,
     shared: Arc<Shared>,
     all: Subscribers,
@@ -192,7 +198,10 @@ pub(crate) struct Subscriber {
 
 impl Subscriber {
     /// Wants this too.
-    pub(crate) fn subscribe(&self, filter: Filter) -> Result<(), TooMany> {
+    ///
+    /// # Errors
+    /// When this one wants too much already.
+    pub fn subscribe(&self, filter: Filter) -> Result<(), TooMany> {
         let mut list = lock(&self.all.list);
         let mut state = lock(&self.shared.state);
         if state.filters.len() >= FILTERS_MAX && !state.filters.contains(&filter) {
@@ -204,7 +213,7 @@ impl Subscriber {
     }
 
     /// Wants this no more; `false` if it never did.
-    pub(crate) fn unsubscribe(&self, filter: &Filter) -> bool {
+    pub fn unsubscribe(&self, filter: &Filter) -> bool {
         let mut list = lock(&self.all.list);
         list.remove(filter, self.number);
         let mut state = lock(&self.shared.state);
@@ -215,7 +224,7 @@ impl Subscriber {
     }
 
     /// Waits until something changed, and takes the newest state of all that did.
-    pub(crate) async fn next(&self) -> BTreeMap<Key, Candle> {
+    pub async fn next(&self) -> BTreeMap<Key, Candle> {
         loop {
             let waiting = std::mem::take(&mut lock(&self.shared.state).waiting);
             if !waiting.is_empty() {

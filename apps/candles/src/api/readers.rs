@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use market_store::{CandleReader, CandleStore, StoreError};
+use market_store::{CandleReader, StoreError};
 use tokio::sync::Semaphore;
 
 /// Questions that read the store at once; the others wait their turn.
@@ -24,14 +24,18 @@ impl std::fmt::Debug for Readers {
 }
 
 impl Readers {
-    /// Readers of a store that somebody else writes.
-    pub fn of(store: Arc<Mutex<Box<dyn CandleStore>>>) -> Readers {
-        let open = move || store.lock().unwrap_or_else(PoisonError::into_inner).reader();
+    /// Readers that `open` opens.
+    pub fn new(
+        open: impl Fn() -> Result<Box<dyn CandleReader>, StoreError> + Send + Sync + 'static,
+    ) -> Readers {
         Readers { open: Box::new(open), idle: Mutex::default(), turns: Semaphore::new(READERS_MAX) }
     }
 
     /// Asks a question on a thread that may block.
-    pub(crate) async fn ask<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn ask<T: Send + 'static>(
         self: Arc<Self>,
         question: impl FnOnce(&mut dyn CandleReader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {

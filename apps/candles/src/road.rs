@@ -1,0 +1,198 @@
+//! The groups of a service's file, running over its store.
+
+use std::future::{Future, poll_fn};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+
+use anyhow::Context;
+use axum::Router;
+use axum::routing::get;
+use kohort_runtime::{Group, GroupConfig, Running, Stats, kq};
+use kohort_service::metrics::Registry;
+use kohort_service::{Complaint, Kq, ServiceFile};
+use market_store::CandleStore;
+
+use crate::api::input::Source;
+use crate::api::{Readers, input};
+use crate::counters::Counters;
+use crate::hub::Hub;
+use crate::lane::Lane;
+use crate::sink::{SharedStore, StoreSink};
+use crate::stages::{LaneWatch, Stages};
+
+/// What a service starts with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The service's file, read. The service's name there stands before the names of its metrics and its clients.
+    pub file: ServiceFile,
+    /// The folder that holds everything.
+    pub data: PathBuf,
+    /// The brokers of all blocks, whatever they name: `up` has its own.
+    pub brokers: Option<Vec<String>>,
+    /// Where the service counts.
+    pub registry: Registry,
+    /// Who watches where the processor time goes; usually nobody.
+    pub stages: Option<Arc<Stages>>,
+}
+
+impl Settings {
+    /// The service as its file says.
+    pub fn new(file: ServiceFile, data: impl Into<PathBuf>) -> Settings {
+        Settings { file, data: data.into(), brokers: None, registry: Registry::default(), stages: None }
+    }
+}
+
+/// The groups of a file, each once, sorted.
+pub fn groups_of(file: &ServiceFile) -> Vec<String> {
+    let mut names: Vec<String> = file.kqs.iter().map(|kq| kq.group.clone()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The groups of a service, running. [`Road::stop`] drains them; dropped, they end as a crash would, and lose nothing either.
+#[derive(Debug)]
+pub struct Road {
+    running: Vec<(String, Running)>,
+    groups: Vec<String>,
+    sources: Vec<Source>,
+    hub: Hub,
+    readers: Arc<Readers>,
+    registry: Registry,
+}
+
+impl Road {
+    /// Starts the hub and all groups over a store. Waits for no broker: one that is away is asked again for ever. Needs a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// A [`Complaint`] where the file asks for what cannot be, and a store that gives no reader.
+    pub fn start(settings: &Settings, store: Box<dyn CandleStore>) -> anyhow::Result<Road> {
+        let file = &settings.file;
+        if file.kqs.is_empty() {
+            return Err(Complaint::new(format!("`{}` has nothing to consume", file.name))
+                .at(file.path.clone())
+                .hint("add a block such as `KqEth:` with `Group: ...` and `Topic: eth-trades`")
+                .into());
+        }
+        let groups = groups_of(file);
+        let reader = store.reader().context("open a reader of the store")?;
+        let hub = Hub::start(reader, groups.clone()).context("start the thread of the hub")?;
+        let store: SharedStore = Arc::new(Mutex::new(store));
+        let opened = Arc::clone(&store);
+        let readers = Readers::new(move || opened.lock().unwrap_or_else(PoisonError::into_inner).reader());
+        let mut road = Road {
+            running: Vec::new(),
+            groups,
+            sources: Vec::new(),
+            hub,
+            readers: Arc::new(readers),
+            registry: settings.registry.clone(),
+        };
+        let mut first_member = 0;
+        for kq in &file.kqs {
+            let running = road
+                .start_group(settings, kq, first_member, &store)
+                .with_context(|| format!("start `{}` of {}", kq.name, kq.at))?;
+            first_member += kq.consumers;
+            road.running.push((kq.name.clone(), running));
+        }
+        Ok(road)
+    }
+
+    fn start_group(
+        &mut self,
+        settings: &Settings,
+        kq: &Kq,
+        first_member: u32,
+        store: &SharedStore,
+    ) -> anyhow::Result<Running> {
+        let service = &settings.file.name;
+        let client = kq::client(kq, service, settings.brokers.as_deref())?;
+        let counters = Counters::new(&settings.registry, service, &kq.group, &kq.topic);
+        self.sources.push(Source {
+            service: service.clone(),
+            group: kq.group.clone(),
+            topic: kq.topic.clone(),
+            dead_letter_topic: kq.dlq_topic.clone(),
+            counters: counters.clone(),
+        });
+        let worker = |member: usize, _lane: usize| {
+            let watch = settings.stages.clone().map(LaneWatch::new);
+            Lane::new(number(first_member, member), self.hub.clone(), counters.clone(), watch)
+        };
+        let sink = |_member: usize| {
+            let stages = settings.stages.clone();
+            StoreSink::new(Arc::clone(store), self.hub.clone(), kq.group.clone(), counters.clone(), stages)
+        };
+        Group::start(&client, GroupConfig::of(kq), worker, sink).context("start its members")
+    }
+
+    /// The groups whose candles the store has, sorted.
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    /// The topics of the groups, as this process reads them.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// The live candles.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Readers of what is stored.
+    pub fn readers(&self) -> &Arc<Readers> {
+        &self.readers
+    }
+
+    /// `api` with `/api/input`, `/metrics` and `/healthz`: everything that a service alone serves.
+    pub fn router(&self, api: Router) -> Router {
+        let registry = self.registry.clone();
+        let metrics = move || std::future::ready(registry.render());
+        api.merge(input::router(self.sources.clone()))
+            .route("/metrics", get(metrics))
+            .route("/healthz", get(|| std::future::ready("ok")))
+    }
+
+    /// The numbers of each block's members, by the block's name.
+    pub fn stats(&self) -> Vec<(String, Arc<Stats>)> {
+        self.running.iter().map(|(name, running)| (name.clone(), running.stats())).collect()
+    }
+
+    /// Completes when a member can do nothing more, with the reason in words.
+    pub async fn failed(&mut self) -> String {
+        let mut ended: Vec<_> =
+            self.running.iter_mut().map(|(name, running)| (name, Box::pin(running.failed()))).collect();
+        poll_fn(|context| {
+            for (name, failed) in &mut ended {
+                if let Poll::Ready(why) = failed.as_mut().poll(context) {
+                    return Poll::Ready(format!("`{name}` cannot go on: {why}"));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Finishes what is in hand, flushes, commits and leaves the groups: `true` if nothing is left to be read again.
+    pub async fn stop(self) -> bool {
+        let mut stops = tokio::task::JoinSet::new();
+        for (_, running) in self.running {
+            stops.spawn(running.stop());
+        }
+        let mut drained = true;
+        while let Some(stopped) = stops.join_next().await {
+            drained &= stopped.is_ok_and(|stopped| stopped.drained);
+        }
+        drained
+    }
+}
+
+/// The number of a member in the process, by which the hub tells them apart.
+fn number(first: u32, member: usize) -> u32 {
+    first + u32::try_from(member).unwrap_or(u32::MAX)
+}
