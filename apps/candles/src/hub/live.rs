@@ -64,8 +64,7 @@ impl Live {
 
     /// A flush has stored these: the store's candles replace the parts of it and of whatever was before it.
     ///
-    /// Only candles that are held or were pushed matter; `all` says to take the others too, because somebody listens who may
-    /// not have seen the parts.
+    /// Candles that are not held are taken too: somebody may listen who has not seen their parts.
     pub(crate) fn flushed(&mut self, source: Source, deltas: &Deltas, stored: &[Candle]) {
         for (delta, candle) in deltas.candles.iter().zip(stored) {
             let key = self.key(&deltas.pairs[delta.pair as usize].key, delta.interval, delta.time);
@@ -76,9 +75,6 @@ impl Live {
             if held.whole() != before {
                 self.changed.insert(key);
             }
-        }
-        if self.candles.len() > HELD_MAX {
-            self.candles.retain(|_, held| !held.parts.is_empty());
         }
     }
 
@@ -107,6 +103,11 @@ impl Live {
         *self = Live::default();
     }
 
+    /// Takes changes for seen that nobody follows: they are neither read from the store nor pushed.
+    pub(crate) fn only(&mut self, followed: &dyn Fn(&PairKey, Interval) -> bool) {
+        self.changed.retain(|(pair, interval, _)| followed(pair, *interval));
+    }
+
     /// Candles that changed and of which nobody has asked the store yet.
     pub(crate) fn unknown(&self) -> Vec<Key> {
         self.changed
@@ -123,7 +124,14 @@ impl Live {
             let candle = self.candles.get(&key)?.whole();
             (!candle.is_empty()).then_some((key, candle))
         };
-        changed.into_iter().filter_map(whole).collect()
+        let whole = changed.into_iter().filter_map(whole).collect();
+        // Not before: what is forgotten with its change untold would not be told at all.
+        if self.candles.len() > HELD_MAX {
+            self.candles.retain(|_, held| !held.parts.is_empty());
+            // Those that are being told now go the next time.
+            self.pairs.retain(|pair| Arc::strong_count(pair) > 1);
+        }
+        whole
     }
 }
 
@@ -185,6 +193,32 @@ mod tests {
         live.flushed(source(1), &second, &whole(&[&first, &second, &third]));
         assert_eq!(minute(&mut live), Some((3, "3".into())));
         assert!(live.unknown().is_empty());
+    }
+
+    #[test]
+    fn what_is_forgotten_for_room_is_told_first() {
+        let mut live = Live::default();
+        let pair = |n: usize| {
+            let mut deltas = deltas(1, "1");
+            deltas.candles.retain(|delta| delta.interval == Interval::M1);
+            Arc::make_mut(&mut deltas.pairs[0]).key.pair = n.to_string();
+            deltas
+        };
+        for n in 0..=HELD_MAX {
+            let deltas = pair(n);
+            live.flushed(Source { member: 0, flush: 0 }, &deltas, &whole(&[&deltas]));
+        }
+        assert_eq!(live.take_changed().len(), HELD_MAX + 1);
+        assert!(live.candles.is_empty());
+    }
+
+    #[test]
+    fn changes_that_nobody_follows_are_not_read_and_not_told() {
+        let mut live = Live::default();
+        live.add(Source { member: 0, flush: 0 }, &deltas(1, "1"));
+        live.only(&|_, interval| interval == Interval::D1);
+        assert_eq!(live.unknown().len(), 1);
+        assert_eq!(live.take_changed().len(), 1);
     }
 
     #[test]

@@ -116,6 +116,7 @@ impl Thread {
                 self.live.clear();
                 continue;
             }
+            self.subscribers.ask(|followed| self.live.only(followed));
             for key in self.live.unknown() {
                 let candle = self.read(&key);
                 self.live.stored(&key, candle.unwrap_or(Candle::EMPTY));

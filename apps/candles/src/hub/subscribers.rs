@@ -15,6 +15,9 @@ const SUBSCRIBERS_MAX: usize = 10_240;
 /// Things that one listener may ask for.
 pub const FILTERS_MAX: usize = 1024;
 
+/// Ways to leave fields of a [`Filter`] out, and the one of any case.
+const KINDS: usize = 9;
+
 /// A refusal: everything has a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TooMany {
@@ -53,21 +56,37 @@ impl Filter {
             && self.interval.is_none_or(|wanted| wanted == *interval)
     }
 
-    /// Every filter that wants a candle of this chart.
-    fn all_that_want(pair: &PairKey, interval: Interval) -> impl Iterator<Item = Filter> {
+    /// Which fields are left out, as a number below [`KINDS`].
+    fn kind(&self) -> usize {
+        if self.any_case {
+            return KINDS - 1;
+        }
+        usize::from(self.chain_id.is_none())
+            | usize::from(self.pair.is_none()) << 1
+            | usize::from(self.interval.is_none()) << 2
+    }
+
+    /// Every filter of these kinds that wants a candle of this chart.
+    fn all_that_want(
+        kinds: &[usize; KINDS],
+        pair: &PairKey,
+        interval: Interval,
+    ) -> impl Iterator<Item = Filter> {
         let filter = move |left_out: u8| Filter {
             chain_id: (left_out & 1 == 0).then(|| pair.chain_id.clone()),
             pair: (left_out & 2 == 0).then(|| pair.pair.clone()),
             interval: (left_out & 4 == 0).then_some(interval),
             any_case: false,
         };
-        let any_case = Filter {
+        let any_case = move || Filter {
             chain_id: Some(pair.chain_id.to_ascii_lowercase()),
             pair: Some(pair.pair.to_ascii_lowercase()),
             interval: Some(interval),
             any_case: true,
         };
-        (0..8).map(filter).chain(std::iter::once(any_case))
+        let asked = |kind: &u8| kinds[usize::from(*kind)] > 0;
+        let any_case = (kinds[KINDS - 1] > 0).then(any_case);
+        (0..8).filter(asked).map(filter).chain(any_case)
     }
 }
 
@@ -87,6 +106,8 @@ struct List {
     next: u64,
     /// Who wants what, so that a change costs those who want it and nobody else.
     wants: HashMap<Filter, Wanted>,
+    /// How many of these filters are of each kind: a change asks only for kinds that there are.
+    kinds: [usize; KINDS],
 }
 
 #[derive(Debug, Default)]
@@ -97,11 +118,21 @@ struct Wanted {
 }
 
 impl List {
+    fn add(&mut self, filter: Filter, number: u64, subscriber: Arc<Shared>) {
+        let kind = filter.kind();
+        let wanted = self.wants.entry(filter).or_insert_with(|| {
+            self.kinds[kind] += 1;
+            Wanted::default()
+        });
+        wanted.by.insert(number, subscriber);
+    }
+
     fn remove(&mut self, filter: &Filter, number: u64) {
         if let Some(wanted) = self.wants.get_mut(filter) {
             wanted.by.remove(&number);
             if wanted.by.is_empty() {
                 self.wants.remove(filter);
+                self.kinds[filter.kind()] -= 1;
             }
         }
     }
@@ -169,12 +200,21 @@ impl Subscribers {
         charts
     }
 
+    /// Hands out a question: whether anybody follows a chart. Nobody joins or leaves meanwhile.
+    pub(super) fn ask<T>(&self, with: impl FnOnce(&dyn Fn(&PairKey, Interval) -> bool) -> T) -> T {
+        let list = lock(&self.list);
+        with(&|pair, interval| {
+            Filter::all_that_want(&list.kinds, pair, interval).any(|filter| list.wants.contains_key(&filter))
+        })
+    }
+
     /// Puts changed candles before everyone who wants them.
     pub(super) fn publish(&self, changed: &[(Key, Candle)]) {
         let mut list = lock(&self.list);
+        let kinds = list.kinds;
         for (key, candle) in changed {
             let (pair, interval, _) = key;
-            for filter in Filter::all_that_want(pair, *interval) {
+            for filter in Filter::all_that_want(&kinds, pair, *interval) {
                 let Some(wanted) = list.wants.get_mut(&filter) else { continue };
                 if filter.any_case {
                     wanted.met = Some(Arc::clone(pair));
@@ -207,7 +247,7 @@ impl Subscriber {
         if state.filters.len() >= FILTERS_MAX && !state.filters.contains(&filter) {
             return Err(TooMany::Filters);
         }
-        list.wants.entry(filter.clone()).or_default().by.insert(self.number, Arc::clone(&self.shared));
+        list.add(filter.clone(), self.number, Arc::clone(&self.shared));
         state.filters.insert(filter);
         Ok(())
     }
@@ -305,7 +345,8 @@ mod tests {
         assert_eq!(listener.next().await.into_keys().collect::<Vec<_>>(), [key("aBC", Interval::M1)]);
         assert_eq!(subscribers.charts(), BTreeSet::from([(PairKey::new("1", "aBC"), Interval::M1)]));
         assert!(listener.unsubscribe(&wish));
-        assert!(lock(&subscribers.list).wants.is_empty());
+        let list = lock(&subscribers.list);
+        assert!(list.wants.is_empty() && list.kinds == [0; KINDS]);
     }
 
     #[tokio::test]
