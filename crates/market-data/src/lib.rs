@@ -13,14 +13,19 @@
 //! sums are exact ([`Sum`], fixed point), prices are compared exactly and added never ([`Price`]), and open and close carry
 //! the full [`Order`] of the trade that made them.
 //!
+//! What is asked for in other lengths is merged of these: [`Grid`] cuts time into the bars of a chart, [`cover`] finds the few
+//! candles of any span of minutes.
+//!
 //! [`reference`](mod@reference) reads candles from the reference files and compares them digit for digit.
 
 mod aggregator;
 mod candle;
+mod cover;
 mod decimal;
 pub mod decode;
 mod deltas;
 mod digits;
+mod grid;
 mod interval;
 mod order;
 mod pairs;
@@ -32,9 +37,11 @@ pub mod wallets;
 
 pub use aggregator::{Aggregator, Counts};
 pub use candle::{Candle, Prices};
+pub use cover::{Cover, cover};
 pub use decimal::BadNumber;
 pub use decode::Undecodable;
 pub use deltas::{Delta, Deltas};
+pub use grid::{Grid, Step};
 pub use interval::{Interval, UnknownInterval};
 pub use order::{Order, Place};
 pub use pairs::{Pair, PairKey, Pairs, Symbols};

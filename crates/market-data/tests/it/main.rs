@@ -5,5 +5,6 @@
 mod algebra;
 mod decoders;
 mod sets;
+mod spans;
 mod support;
 mod wallets;
