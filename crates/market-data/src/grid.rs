@@ -188,12 +188,20 @@ mod tests {
         }
         assert_eq!(Grid::new(Step::Minutes(60)).ahead_of_utc(330).start_of(noon), noon - HOUR / 2);
         assert_eq!(Grid::new(Step::Month).ahead_of_utc(840).source(), Interval::H1);
-        let sources =
-            [(1, Interval::M1), (3, Interval::M1), (30, Interval::M15), (120, Interval::H1), (480, Interval::H4)];
+        let sources = [
+            (1, Interval::M1),
+            (3, Interval::M1),
+            (30, Interval::M15),
+            (120, Interval::H1),
+            (480, Interval::H4),
+        ];
         for (minutes, source) in sources {
             assert_eq!(Grid::new(Step::Minutes(minutes)).source(), source);
         }
-        assert_eq!((Grid::new(Step::Week).source(), Grid::new(Step::Month).candles_max()), (Interval::D1, 31));
+        assert_eq!(
+            (Grid::new(Step::Week).source(), Grid::new(Step::Month).candles_max()),
+            (Interval::D1, 31)
+        );
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //!
 //! [`wallets`] is the same for Smart Money: the log of known wallets' trades and what is told about them, in step with positions.
 //!
-//! Reading goes through a [`CandleReader`], which a store gives out and which waits for no flush.
+//! Reading goes through a [`CandleReader`], which a store gives out and which waits for no flush. [`chart`](fn@chart) makes bars of any
+//! length of what it reads, and [`spans`](fn@spans) what was traded in any span of minutes.
 //!
 //! The traits block: the shell that owns a store gives it a thread. They are phrased so that a server-side SQL store can
 //! implement them with a statement for each step of [`CandleStore::flush`].
@@ -19,16 +20,20 @@
 //! Candles carry the group that made them. Two groups that read the same trades make two whole copies, and nothing here ever
 //! merges across groups.
 
+mod chart;
 mod error;
 mod group_stores;
 mod memory;
+mod spans;
 mod sqlite;
 mod store;
 pub mod wallets;
 
+pub use chart::{Bar, ChartQuery, Take, chart};
 pub use error::{FlushError, StoreError};
 pub use group_stores::{GroupClaim, GroupStore, GroupStores};
 pub use memory::MemoryStore;
+pub use spans::{Span, Spans, spans};
 pub use sqlite::SqliteStore;
 pub use store::{
     Advance, CandleQuery, CandleReader, CandleStore, Claim, Flush, Flushed, PairSummary, Positions, Scan,

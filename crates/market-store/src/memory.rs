@@ -1,6 +1,7 @@
 //! The store without a file: everything is gone with the last handle.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use market_data::{Candle, Interval, PairKey, Symbols};
@@ -10,6 +11,9 @@ use crate::{
     CandleQuery, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, PairSummary, Positions, Scan,
     StoreError, StoredCandle, TopicPartition, Window,
 };
+
+/// Pairs that a scan hands out under one lock.
+const SCAN_PAIRS: usize = 256;
 
 /// A store in memory. Clones are handles of one store.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +112,22 @@ impl Series {
         self.candles.get(&interval).into_iter().flatten().map(|(time, candle)| (*time, candle))
     }
 
+    /// Those that start at or after `from` and before `before`.
+    fn between(
+        &self,
+        interval: Interval,
+        from: Option<i64>,
+        before: Option<i64>,
+    ) -> impl DoubleEndedIterator<Item = (i64, &Candle)> {
+        let from = from.unwrap_or(i64::MIN);
+        let span = from..before.unwrap_or(i64::MAX).max(from);
+        self.candles
+            .get(&interval)
+            .into_iter()
+            .flat_map(move |candles| candles.range(span.clone()))
+            .map(|(time, candle)| (*time, candle))
+    }
+
     fn last_trade_at(&self) -> i64 {
         let day = self.of(Interval::D1).next_back();
         day.and_then(|(_, candle)| candle.prices()).map_or(0, |p| p.close_order.block_time)
@@ -122,13 +142,9 @@ impl CandleReader for MemoryStore {
         let Some(series) = of_groups.max_by_key(|series| series.last_trade_at()) else {
             return Ok(Vec::new());
         };
-        let wanted = |time: &i64| {
-            query.from.is_none_or(|from| *time >= from) && query.before.is_none_or(|b| *time < b)
-        };
         let mut candles: Vec<StoredCandle> = series
-            .of(query.interval)
+            .between(query.interval, query.from, query.before)
             .rev()
-            .filter(|(time, _)| wanted(time))
             .take(query.limit)
             .map(|(time, candle)| StoredCandle { time, candle: *candle })
             .collect();
@@ -152,9 +168,7 @@ impl CandleReader for MemoryStore {
             };
             let mut sums = WindowSums::new();
             let earliest = window.start - (window.end - window.start);
-            for (time, candle) in
-                series.of(Interval::M15).filter(|(time, _)| (earliest..window.end).contains(time))
-            {
+            for (time, candle) in series.between(Interval::M15, Some(earliest), Some(window.end)) {
                 sums.add(window, time, candle);
             }
             let symbols = series.symbols.clone();
@@ -177,16 +191,26 @@ impl CandleReader for MemoryStore {
         scan: &Scan<'_>,
         each: &mut dyn FnMut(&PairKey, Interval, i64, &Candle),
     ) -> Result<(), StoreError> {
-        let shared = self.lock();
-        for ((_, pair), series) in shared.series.iter().filter(|((group, _), _)| group == scan.group) {
-            for interval in scan.intervals {
-                let wanted = |time: &i64| {
-                    scan.from.is_none_or(|from| *time >= from) && scan.before.is_none_or(|b| *time < b)
-                };
-                let of = series.of(*interval).filter(|(time, _)| wanted(time));
-                of.for_each(|(time, candle)| each(pair, *interval, time, candle));
+        // The lock is let go now and then: a scan of everything must not hold up a flush.
+        let mut from = Bound::Included((scan.group.to_owned(), PairKey::new("", "")));
+        loop {
+            let shared = self.lock();
+            let of_group = shared
+                .series
+                .range((from, Bound::Unbounded))
+                .take_while(|((group, _), _)| group == scan.group);
+            let mut last = None;
+            for (key, series) in of_group.take(SCAN_PAIRS) {
+                for interval in scan.intervals {
+                    let candles = series.between(*interval, scan.from, scan.before);
+                    candles.for_each(|(time, candle)| each(&key.1, *interval, time, candle));
+                }
+                last = Some(key);
+            }
+            match last {
+                Some(last) => from = Bound::Excluded(last.clone()),
+                None => return Ok(()),
             }
         }
-        Ok(())
     }
 }
