@@ -177,16 +177,12 @@ impl<'a> Found<'a> {
     }
 
     /// True if the text stands in the file as it is, and comes from no environment variable.
-    pub(crate) fn is_literal(&self) -> bool {
+    pub fn is_literal(&self) -> bool {
         !matches!(&self.node.value, Value::Scalar { text, .. } if text.contains("${"))
     }
 
     /// A text that nobody should read, `None` if it is empty; one that stands in the file as it is, is noted in `plain`.
-    pub(crate) fn secret(
-        &self,
-        what: &str,
-        plain: &mut Vec<(String, String)>,
-    ) -> Result<Option<String>, Complaint> {
+    pub fn secret(&self, what: &str, plain: &mut Vec<(String, String)>) -> Result<Option<String>, Complaint> {
         let text = self.text()?;
         if text.is_empty() {
             return Ok(None);

@@ -28,7 +28,7 @@ pub struct Logged {
     pub new: Vec<usize>,
     /// Rows that went to the outbox.
     pub notifications: usize,
-    /// What would have been told, had it not been older than [`Rules::max_age_s`].
+    /// What would have been told, had it not happened too long ago for its channel ([`Rules::set_max_age`]).
     pub too_old: usize,
 }
 

@@ -85,9 +85,7 @@ impl fmt::Display for Within {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     rules: Vec<(Rule, Vec<String>)>,
-    /// What happened longer ago than so many seconds is logged and told to nobody: the past, read again from a topic's beginning, is no
-    /// news. `None`: everything is told.
-    pub max_age_s: Option<i64>,
+    max_ages_s: BTreeMap<String, i64>,
 }
 
 impl Rules {
@@ -108,9 +106,17 @@ impl Rules {
         }
     }
 
-    /// Whether nobody is told of a trade any more.
-    pub fn is_too_old(&self, trade: &WalletTrade, now: i64) -> bool {
-        self.max_age_s.is_some_and(|max_age_s| trade.block_time < now.saturating_sub(max_age_s))
+    /// What happened longer ago than so many seconds is logged and not told to `channel`: the past, read again from a topic's beginning,
+    /// is no news. Where it is not set, everything is told.
+    pub fn set_max_age(&mut self, channel: &str, max_age_s: i64) {
+        self.max_ages_s.insert(channel.to_owned(), max_age_s);
+    }
+
+    /// Whether a channel is not told of a trade any more.
+    pub fn is_too_old(&self, channel: &str, trade: &WalletTrade, now: i64) -> bool {
+        self.max_ages_s
+            .get(channel)
+            .is_some_and(|max_age_s| trade.block_time < now.saturating_sub(*max_age_s))
     }
 
     /// Each rule once, with its channels.

@@ -123,11 +123,11 @@ fn tell(
     let mut history = SqliteHistory { transaction, file, judged: number };
     for (rule, channels) in flush.rules.iter() {
         let Some(told) = evaluate(rule, trade, &mut history)? else { continue };
-        if flush.rules.is_too_old(trade, flush.now) {
-            logged.too_old += channels.len();
-            continue;
-        }
         for channel in channels {
+            if flush.rules.is_too_old(channel, trade, flush.now) {
+                logged.too_old += 1;
+                continue;
+            }
             let written = post(transaction, channel, &told, flush.now);
             logged.notifications += written.map_err(|error| failure(file, error))?;
         }

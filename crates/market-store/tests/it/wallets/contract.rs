@@ -188,7 +188,7 @@ fn a_cluster_is_told_when_it_opens_and_when_a_wallet_joins() {
 fn what_is_long_past_is_logged_and_told_to_nobody() {
     each(|store, _| {
         let mut rules = rules(&[("a", rule(RuleKind::Trade { side: None }, "0")), ("a", cluster(2, 100))]);
-        rules.max_age_s = Some(3600);
+        rules.set_max_age("a", 3600);
         let logged = log(store, &[buy(1, "w", "pepe", NOW - 3601), buy(2, "v", "pepe", NOW - 3600)], &rules);
         assert_eq!((logged.new.len(), logged.notifications, logged.too_old), (2, 2, 1));
     });
