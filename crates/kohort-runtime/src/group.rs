@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kohort_client::{BuildError, Client, Consumer, ConsumerBuilder, OffsetReset, SubscribeError};
+use kohort_client::{
+    BuildError, Client, Consumer, ConsumerBuilder, ConsumerHandle, OffsetReset, SubscribeError,
+};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::lane::Order;
-use crate::member::{Ending, MemberLoop};
+use crate::member::{Ending, MemberLoop, Work};
 use crate::stats::Stats;
+use crate::stored::Stored;
 use crate::worker::{Sink, Worker};
 
 /// What is fetched of a partition at a time, Kafka's default (`max.partition.fetch.bytes`): partitions take turns by what was fetched, and
@@ -177,31 +180,45 @@ impl Group {
         mut worker: impl FnMut(usize, usize) -> W,
         mut sink: impl FnMut(usize) -> S,
     ) -> Result<Running, StartError> {
+        Running::start(client, config, |seat| {
+            Stored::new(seat, client, |lane| worker(seat.index, lane), sink(seat.index))
+        })
+    }
+}
+
+/// What the work of a member has to know of it.
+pub(crate) struct Seat {
+    pub(crate) index: usize,
+    pub(crate) config: Arc<GroupConfig>,
+    pub(crate) handle: ConsumerHandle,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+impl Running {
+    /// Starts the members, each with its work.
+    pub(crate) fn start<K: Work + 'static>(
+        client: &Client,
+        config: GroupConfig,
+        mut work: impl FnMut(&Seat) -> K,
+    ) -> Result<Self, StartError> {
         let (stop, stopping) = watch::channel(false);
         let stats = Arc::new(Stats::with_members(config.consumers));
         let config = Arc::new(config);
         let mut members = JoinSet::new();
         for index in 0..config.consumers.max(1) {
             let consumer = config.subscribed(client, index)?;
-            let member = MemberLoop::new(
+            let seat = Seat {
                 index,
-                Arc::clone(&config),
-                client.clone(),
-                consumer,
-                |lane| worker(index, lane),
-                sink(index),
-                Arc::clone(&stats),
-                stopping.clone(),
-            );
-            members.spawn(member.run());
+                config: Arc::clone(&config),
+                handle: consumer.handle(),
+                stats: Arc::clone(&stats),
+                stopping: stopping.clone(),
+            };
+            let work = work(&seat);
+            members.spawn(MemberLoop::new(seat, consumer, work).run());
         }
-        Ok(Running::new(stop, members, stats))
-    }
-}
-
-impl Running {
-    pub(crate) fn new(stop: watch::Sender<bool>, members: JoinSet<Ending>, stats: Arc<Stats>) -> Self {
-        Self { stop, members, stats }
+        Ok(Self { stop, members, stats })
     }
 
     /// Its numbers.

@@ -3,29 +3,20 @@
 //! Handlers of different lanes run side by side; within a lane, one after the other. A record that fails is tried again in its place:
 //! only its lane waits. What is committed is the [`Watermark`]: never an offset above one that is not done.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use kohort_client::{
-    Client, Consumer, ConsumerEvent, ConsumerHandle, FetchedBatch, Offset, OwnedRecord, TopicPartition,
-};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use kohort_client::{Client, FetchedBatch, Offset, OwnedRecord, TopicPartition};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::group::{GroupConfig, Running, StartError};
+use crate::handled::Handled;
 use crate::lane::Lanes;
 use crate::letters::{Letter, Letters};
-use crate::member::{Ending, told};
+use crate::member::told;
 use crate::retry::{Next, Retries};
-use crate::stats::{MemberState, Stats};
-use crate::watermark::Watermark;
-
-/// Batches that wait before a lane.
-const QUEUED_BATCHES: usize = 4;
+use crate::stats::Stats;
 
 /// Handles records.
 pub trait Handler: Send + Sync + 'static {
@@ -72,309 +63,47 @@ impl HandlerGroup {
         retries: Retries,
         mut handler: impl FnMut(usize) -> Arc<H>,
     ) -> Result<Running, StartError> {
-        let (stop, stopping) = watch::channel(false);
-        let stats = Arc::new(Stats::with_members(config.consumers));
-        let config = Arc::new(config);
-        let mut members = JoinSet::new();
-        for index in 0..config.consumers.max(1) {
-            let consumer = config.subscribed(client, index)?;
-            let member = HandlerMember::new(
-                index,
-                &config,
-                client,
-                consumer,
-                &retries,
-                &handler(index),
-                &stats,
-                stopping.clone(),
-            );
-            members.spawn(member.run());
-        }
-        Ok(Running::new(stop, members, stats))
+        Running::start(client, config, |member| {
+            let handler = handler(member.index);
+            Handled::new(member, client, &retries, &handler)
+        })
     }
 }
 
 /// A record is finished, whatever became of it.
-struct Done {
-    partition: TopicPartition,
-    epoch: u64,
-    offset: Offset,
+pub(crate) struct Done {
+    pub(crate) partition: TopicPartition,
+    pub(crate) epoch: u64,
+    pub(crate) offset: Offset,
 }
 
 /// A batch for the lanes: each takes its own records of it.
 #[derive(Clone)]
-struct Job {
-    batch: FetchedBatch,
-    epoch: u64,
+pub(crate) struct Job {
+    pub(crate) batch: FetchedBatch,
+    pub(crate) epoch: u64,
     /// Falls when the partition is somebody else's.
-    ours: Arc<AtomicBool>,
+    pub(crate) ours: Arc<AtomicBool>,
 }
 
-struct Owned {
-    epoch: u64,
-    ours: Arc<AtomicBool>,
-    watermark: Option<Watermark>,
-    committed: Offset,
-}
-
-struct HandlerMember {
-    index: usize,
-    config: Arc<GroupConfig>,
-    consumer: Consumer,
-    handle: ConsumerHandle,
-    lanes: Vec<mpsc::Sender<Job>>,
-    _tasks: JoinSet<()>,
-    done: mpsc::UnboundedReceiver<Done>,
-    owned: BTreeMap<TopicPartition, Owned>,
-    next_epoch: u64,
-    /// A lane is full, and the consumer was told.
-    paused: bool,
-    stats: Arc<Stats>,
-    stopping: watch::Receiver<bool>,
-}
-
-impl HandlerMember {
-    #[expect(clippy::too_many_arguments, reason = "called at one place, which has them all")]
-    fn new<H: Handler>(
-        index: usize,
-        config: &Arc<GroupConfig>,
-        client: &Client,
-        consumer: Consumer,
-        retries: &Retries,
-        handler: &Arc<H>,
-        stats: &Arc<Stats>,
-        stopping: watch::Receiver<bool>,
-    ) -> Self {
-        let (finished, done) = mpsc::unbounded_channel();
-        let which = Lanes::new(config.order, config.processors);
-        let mut tasks = JoinSet::new();
-        let lanes = (0..which.count())
-            .map(|lane| {
-                let (queue, jobs) = mpsc::channel(QUEUED_BATCHES);
-                tasks.spawn(
-                    Lane {
-                        index: lane,
-                        which,
-                        handler: Arc::clone(handler),
-                        retries: retries.clone(),
-                        letters: Letters::new(client.clone(), config.dead_letters(), config.group.clone()),
-                        finished: finished.clone(),
-                        stats: Arc::clone(stats),
-                        stopping: stopping.clone(),
-                    }
-                    .run(jobs),
-                );
-                queue
-            })
-            .collect();
-        Self {
-            index,
-            config: Arc::clone(config),
-            handle: consumer.handle(),
-            consumer,
-            lanes,
-            _tasks: tasks,
-            done,
-            owned: BTreeMap::new(),
-            next_epoch: 1,
-            paused: false,
-            stats: Arc::clone(stats),
-            stopping,
-        }
-    }
-
-    async fn run(mut self) -> Ending {
-        match self.serve().await {
-            Ok(()) => {
-                let drained = self.drain(self.config.drain_timeout).await;
-                // A coordinator that is away must not hold the end up; what is not committed is handled again.
-                let _ = tokio::time::timeout(self.config.drain_timeout, self.commit()).await;
-                self.consumer.close().await;
-                Ending::Stopped { drained }
-            }
-            Err(why) => {
-                tracing::error!("member {} of group `{}` cannot go on: {why}", self.index, self.config.group);
-                Ending::Failed(why)
-            }
-        }
-    }
-
-    async fn serve(&mut self) -> Result<(), String> {
-        let mut stopping = self.stopping.clone();
-        let mut commit_at = Instant::now() + self.config.flush_interval;
-        loop {
-            // A full lane stops the reading; each finished record wakes this loop, which then looks again.
-            let room = self.lanes.iter().all(|lane| lane.capacity() > 0);
-            if room && std::mem::take(&mut self.paused) {
-                self.handle.resume(&self.handle.assignment());
-            }
-            tokio::select! {
-                () = told(&mut stopping) => return Ok(()),
-                Some(done) = self.done.recv() => self.finish(&done),
-                () = tokio::time::sleep_until(commit_at) => {
-                    self.commit_async();
-                    commit_at = Instant::now() + self.config.flush_interval;
-                }
-                event = self.consumer.next(), if room => self.event(event).await?,
-                () = tokio::time::sleep(Duration::from_millis(20)), if !room => {
-                    self.paused = true;
-                    self.handle.pause(&self.handle.assignment());
-                    while let Some(event) = self.consumer.try_next() {
-                        self.event(event).await?;
-                    }
-                }
-            }
-        }
-    }
-
-    async fn event(&mut self, event: ConsumerEvent) -> Result<(), String> {
-        match event {
-            ConsumerEvent::Batch(batch) => self.batch(batch).await,
-            ConsumerEvent::Assigned { added, all, start } => {
-                let (member_id, generation) = self.handle.membership().unwrap_or_default();
-                self.stats
-                    .set_member(self.index, MemberState { member_id, generation, partitions: all.clone() });
-                if all.is_empty() {
-                    let (index, group) = (self.index, &self.config.group);
-                    tracing::warn!(
-                        "member {index} of group `{group}` stands idle: the group has more members than partitions"
-                    );
-                }
-                for partition in added {
-                    let epoch = self.next_epoch;
-                    self.next_epoch += 1;
-                    let ours = Arc::new(AtomicBool::new(true));
-                    self.owned.insert(partition, Owned { epoch, ours, watermark: None, committed: -1 });
-                }
-                start.go();
-                Ok(())
-            }
-            ConsumerEvent::Revoking { partitions, ack } => {
-                if !self.drain(self.config.rebalance_timeout.mul_f32(0.8)).await {
-                    tracing::warn!(
-                        "group `{}`: handlers did not finish within the rebalance timeout; what they had goes to the next owner",
-                        self.config.group
-                    );
-                }
-                self.commit().await;
-                self.forget(&partitions);
-                ack.done();
-                Ok(())
-            }
-            ConsumerEvent::Lost { partitions } => {
-                self.forget(&partitions);
-                Ok(())
-            }
-            ConsumerEvent::Halted { partition, error } => Err(format!(
-                "partition {}-{} cannot be read on: {error}",
-                partition.topic, partition.partition
-            )),
-            ConsumerEvent::Left { .. } => Ok(()),
-            ConsumerEvent::Fatal(error) => Err(error.to_string()),
-        }
-    }
-
-    async fn batch(&mut self, batch: FetchedBatch) -> Result<(), String> {
-        let Some(owned) = self.owned.get_mut(&batch.topic_partition()) else { return Ok(()) };
-        if owned.watermark.as_ref().is_some_and(|w| batch.first_offset() < w.handed_out()) {
-            // The log was cut, or the topic made anew: these are other records under numbers that were handed out before. What is in
-            // hand is finished, and says nothing of them.
-            (owned.epoch, owned.watermark) = (self.next_epoch, None);
-            self.next_epoch += 1;
-        }
-        let watermark = owned.watermark.get_or_insert_with(|| Watermark::new(batch.first_offset()));
-        for record in batch.records().map_while(Result::ok) {
-            watermark.hand_out(record.offset, record.offset + 1);
-        }
-        // Offsets at the end of the batch that compaction took are done at once.
-        watermark.hand_out(batch.next_offset(), batch.next_offset());
-        Stats::count(&self.stats.bytes, batch.size() as u64);
-        let job = Job { batch, epoch: owned.epoch, ours: Arc::clone(&owned.ours) };
-        for lane in &self.lanes {
-            // At the end a lane goes ahead of this loop.
-            if lane.send(job.clone()).await.is_err() && !*self.stopping.borrow() {
-                return Err("a lane has ended: its handler panicked".to_owned());
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, done: &Done) {
-        if let Some(owned) = self.owned.get_mut(&done.partition).filter(|o| o.epoch == done.epoch)
-            && let Some(watermark) = &mut owned.watermark
-        {
-            watermark.finish(done.offset, done.offset + 1);
-        }
-    }
-
-    fn forget(&mut self, partitions: &[TopicPartition]) {
-        for partition in partitions {
-            if let Some(owned) = self.owned.remove(partition) {
-                owned.ours.store(false, Ordering::Release);
-            }
-        }
-    }
-
-    /// Waits until every record that was handed out is finished.
-    async fn drain(&mut self, patience: Duration) -> bool {
-        let all = async {
-            while self.owned.values().any(|o| o.watermark.as_ref().is_some_and(|w| !w.is_drained())) {
-                match self.done.recv().await {
-                    Some(done) => self.finish(&done),
-                    None => return false,
-                }
-            }
-            true
-        };
-        tokio::time::timeout(patience, all).await.unwrap_or(false)
-    }
-
-    /// What has moved since the last commit.
-    fn committable(&mut self) -> Vec<(TopicPartition, Offset)> {
-        let moved = self.owned.iter_mut().filter_map(|(partition, owned)| {
-            let offset = owned.watermark.as_ref()?.committable();
-            (std::mem::replace(&mut owned.committed, offset) != offset).then(|| (partition.clone(), offset))
-        });
-        moved.collect()
-    }
-
-    fn commit_async(&mut self) {
-        let offsets = self.committable();
-        if !offsets.is_empty() {
-            self.handle.commit_async(offsets);
-        }
-    }
-
-    async fn commit(&mut self) {
-        for owned in self.owned.values_mut() {
-            owned.committed = -1;
-        }
-        let offsets = self.committable();
-        if !offsets.is_empty()
-            && let Err(e) = self.handle.commit(offsets).await
-        {
-            tracing::warn!(
-                "group `{}`: the last offsets are not committed, their records come again: {e}",
-                self.config.group
-            );
-        }
-    }
-}
-
-struct Lane<H> {
-    index: usize,
-    which: Lanes,
-    handler: Arc<H>,
-    retries: Retries,
-    letters: Letters,
-    finished: mpsc::UnboundedSender<Done>,
-    stats: Arc<Stats>,
-    stopping: watch::Receiver<bool>,
+/// One lane: handles its records one after the other.
+pub(crate) struct Lane<H> {
+    pub(crate) index: usize,
+    pub(crate) which: Lanes,
+    pub(crate) handler: Arc<H>,
+    pub(crate) retries: Retries,
+    pub(crate) letters: Letters,
+    pub(crate) finished: mpsc::UnboundedSender<Done>,
+    /// Told when there is room for another batch.
+    pub(crate) room: Arc<Notify>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl<H: Handler> Lane<H> {
-    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    pub(crate) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         while let Some(job) = jobs.recv().await {
+            self.room.notify_one();
             let partition = job.batch.topic_partition();
             for record in job.batch.records().map_while(Result::ok) {
                 if self.which.of(partition.partition, record.offset, record.key) != self.index {

@@ -28,7 +28,10 @@ pub trait Worker: Send + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject(pub String);
 
-/// Writes what a member's lanes gathered, together with how far they read. One for each member.
+/// Writes what a member's lanes gathered, together with how far they read. One for each member, asked for one thing at a time.
+///
+/// Both futures may be dropped before they end: the member stops, or its partitions are somebody else's. Whether what was asked for is
+/// done is not known then; the sink is asked again, and a claim finds out.
 pub trait Sink: Send + 'static {
     /// What the lanes hand over.
     type Delta: Send + Sync + 'static;

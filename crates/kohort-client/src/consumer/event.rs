@@ -124,6 +124,7 @@ pub enum FatalError {
 pub struct Start {
     pub(crate) positions: Vec<(TopicPartition, Offset)>,
     pub(crate) done: Option<oneshot::Sender<Vec<(TopicPartition, Offset)>>>,
+    pub(crate) detached: Option<oneshot::Sender<()>>,
 }
 
 impl Start {
@@ -131,6 +132,14 @@ impl Start {
     pub fn at(&mut self, partition: TopicPartition, offset: Offset) -> &mut Self {
         self.positions.push((partition, offset));
         self
+    }
+
+    /// It will take a while to know where: the group goes on meanwhile, as if this had started. The partitions may be revoked or lost
+    /// before it does; then it starts nothing.
+    pub fn detach(&mut self) {
+        if let Some(detached) = self.detached.take() {
+            let _ = detached.send(());
+        }
     }
 
     /// Starts fetching; the same as dropping it.

@@ -467,6 +467,7 @@ impl Host {
 
     fn assign(&self, id: CallbackId, added: BTreeSet<TopicPartition>, all: BTreeSet<TopicPartition>) {
         let (done, mut started) = oneshot::channel();
+        let (detach, detached) = oneshot::channel();
         let cluster = &self.core.cluster;
         let mut waiting = Vec::with_capacity(added.len());
         {
@@ -481,7 +482,7 @@ impl Host {
                 waiting.push((name, incarnation));
             }
             let added = waiting.iter().map(|(name, _)| name.clone()).collect();
-            let start = Start { positions: vec![], done: Some(done) };
+            let start = Start { positions: vec![], done: Some(done), detached: Some(detach) };
             let all = all.into_iter().collect();
             state.tell(ConsumerEvent::Assigned { added, all, start });
         }
@@ -489,10 +490,17 @@ impl Host {
         let (core, itself) = (self.core.clone(), self.itself.clone());
         let limit = self.core.settings.rebalance_timeout;
         tokio::spawn(async move {
-            let positions = match tokio::time::timeout(limit, &mut started).await {
-                Ok(positions) => positions,
-                // The caller needs long (a store that is away). The group waits no longer, and what is started then is read.
-                Err(_) => {
+            // The caller needs long (a store that is away). The group waits no longer, and what is started then is read.
+            let waited_enough = async {
+                // An error: it is dropped, and has started.
+                if let Ok(Err(_)) = tokio::time::timeout(limit, detached).await {
+                    std::future::pending().await
+                }
+            };
+            let positions = tokio::select! {
+                biased;
+                positions = &mut started => positions,
+                () = waited_enough => {
                     tell(&itself, Command::Done(id));
                     started.await
                 }

@@ -162,6 +162,23 @@ impl Consumer {
         }
     }
 
+    /// The next event that is no batch: for a caller who has enough records in hand, and must hear of the group all the same. What is
+    /// fetched ahead is bounded, and waits for [`Consumer::next`]. Cancel safe.
+    pub async fn next_group_event(&mut self) -> ConsumerEvent {
+        self.handle.core.poll();
+        loop {
+            let event = {
+                let mut state = self.handle.core.lock();
+                state.events.pop_front().or_else(|| state.fatal.clone().map(ConsumerEvent::Fatal))
+            };
+            if let Some(event) = event {
+                return event;
+            }
+            self.handle.core.news.notified().await;
+            self.handle.core.poll();
+        }
+    }
+
     /// The next event that is there already.
     pub fn try_next(&mut self) -> Option<ConsumerEvent> {
         self.handle.core.poll();

@@ -504,3 +504,74 @@ async fn commits_that_meet_rebalances_are_taken_or_refused_and_never_go_back() {
     assert_eq!(committed[0].1.as_ref().map(|of| of.offset), Some(taken), "{refused} refused");
     one.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detached_start_holds_no_rebalance_up_and_starts_what_is_still_there() {
+    let (server, group) = (Server::start().await, unique("g"));
+    let client = server.client();
+    let topic = server.topic(&client, 2).await;
+    for partition in 0..2 {
+        produce(&client, &topic, partition, &["a", "b", "c"]).await;
+    }
+    // Longer than this test has patience.
+    let patient = |group: &str| {
+        let builder = client.consumer().group(group).assignors(["cooperative-sticky"]);
+        builder.rebalance_timeout(Duration::from_secs(600)).heartbeat_interval(Duration::from_millis(300))
+    };
+    let mut one = patient(&group).build().unwrap();
+    one.subscribe([topic.as_str()]).unwrap();
+    let mut late = soon("an assignment", async {
+        loop {
+            if let ConsumerEvent::Assigned { added, start, .. } = one.next().await
+                && !added.is_empty()
+            {
+                return start;
+            }
+        }
+    })
+    .await;
+    late.detach();
+    let mut two = patient(&group).build().unwrap();
+    two.subscribe([topic.as_str()]).unwrap();
+    settle(&mut one, &mut two, |one, two| one.len() == 1 && two.len() == 1).await;
+    for partition in 0..2 {
+        late.at(tp(&topic, partition), 2);
+    }
+    late.go();
+    let kept = one.assignment()[0].clone();
+    let rest = soon("the rest of what stayed", async {
+        loop {
+            if let ConsumerEvent::Batch(batch) = one.next().await {
+                let record = batch.records().next().unwrap().unwrap();
+                return (batch.topic_partition(), record.value.map(<[u8]>::to_vec));
+            }
+        }
+    })
+    .await;
+    assert_eq!(rest, (kept, Some(b"c".to_vec())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_no_batch_hears_of_the_group_and_loses_none() {
+    let (server, group) = (Server::start().await, unique("g"));
+    let client = server.client();
+    let topic = server.topic(&client, 1).await;
+    produce(&client, &topic, 0, &["a"]).await;
+    let mut one = member(&client, &group, &["range"]);
+    one.subscribe([topic.as_str()]).unwrap();
+    assigned(&mut one).await;
+    // The record is there before the rebalance that a second member asks for.
+    soon("the record", async {
+        while one.lag(&tp(&topic, 0)) != Some(1) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let mut two = member(&client, &group, &["range"]);
+    two.subscribe([topic.as_str()]).unwrap();
+    let event = tokio::select! {
+        event = soon("news of the group", one.next_group_event()) => event,
+        _ = two.next() => panic!("the second waits for the first"),
+    };
+    assert!(matches!(event, ConsumerEvent::Revoking { .. }), "{event:?}");
+}
