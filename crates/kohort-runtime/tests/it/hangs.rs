@@ -265,7 +265,7 @@ async fn a_flush_that_hangs_holds_a_rebalance_up_for_its_timeout_at_most() {
     let store = Store::default();
     store.set(|kept| kept.flushes_hang = true);
     let mut config = config();
-    config.rebalance_timeout = Duration::from_secs(4);
+    config.rebalance_timeout = Duration::from_secs(10);
     let first = start(&client, config.clone(), &store);
     store.until("a flush hangs", |kept| kept.hanging > 0).await;
     store.set(|kept| kept.flushes_hang = false);
@@ -310,7 +310,7 @@ async fn a_handler_that_hangs_holds_up_a_rebalance_for_its_timeout_and_a_stop_fo
     let folder = tempfile::tempdir().unwrap();
     let (_broker, client) = broker(folder.path(), None).await;
     let mut config = config();
-    config.rebalance_timeout = Duration::from_secs(4);
+    config.rebalance_timeout = Duration::from_secs(10);
     let stuck = Arc::new(Mutex::new(0));
     let group = |config: GroupConfig| {
         let handler = Arc::new(Stuck(Arc::clone(&stuck)));
