@@ -18,12 +18,13 @@
 //! implement them with a statement for each step of [`CandleStore::flush`].
 //!
 //! Candles carry the group that made them. Two groups that read the same trades make two whole copies, and nothing here ever
-//! merges across groups.
+//! merges across groups. What one group has in several stores are parts, and a [`MergedReader`] makes whole candles of them.
 
 mod chart;
 mod error;
 mod group_stores;
 mod memory;
+mod merged;
 mod spans;
 mod sqlite;
 mod store;
@@ -33,9 +34,10 @@ pub use chart::{Bar, ChartQuery, Take, chart};
 pub use error::{FlushError, StoreError};
 pub use group_stores::{GroupClaim, GroupStore, GroupStores};
 pub use memory::MemoryStore;
+pub use merged::MergedReader;
 pub use spans::{Span, Spans, spans};
 pub use sqlite::SqliteStore;
 pub use store::{
-    Advance, CandleQuery, CandleReader, CandleStore, Claim, Flush, Flushed, PairSummary, Positions, Scan,
-    StoredCandle, TopicPartition, Window,
+    Advance, CandleQuery, CandleReader, CandleStore, Claim, Flush, Flushed, PairParts, PairSummary,
+    Positions, Scan, StoredCandle, TopicPartition, Window, WindowSums,
 };

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use market_data::{Candle, Interval, PairKey, Symbols};
 
-use crate::store::{WindowSums, settle};
+use crate::store::WindowSums;
 use crate::{
-    CandleQuery, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, PairSummary, Positions, Scan,
+    CandleQuery, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, PairParts, Positions, Scan,
     StoreError, StoredCandle, TopicPartition, Window,
 };
 
@@ -158,32 +158,28 @@ impl CandleReader for MemoryStore {
         Ok(of_groups.map(|(_, series)| series.last_trade_at()).max())
     }
 
-    fn pairs(&mut self, groups: &[String], window: Window) -> Result<Vec<PairSummary>, StoreError> {
+    fn pair_parts(&mut self, groups: &[String], window: Window) -> Result<Vec<PairParts>, StoreError> {
         let shared = self.lock();
-        let mut summaries = Vec::new();
-        for ((_, pair), series) in shared.series.iter().filter(|((group, _), _)| groups.contains(group)) {
-            let Some(last) = series.of(Interval::D1).next_back().and_then(|(_, candle)| candle.prices())
-            else {
-                continue;
-            };
+        let mut parts = Vec::new();
+        for ((group, pair), series) in shared.series.iter().filter(|((group, _), _)| groups.contains(group)) {
+            let Some((time, day)) = series.of(Interval::D1).next_back() else { continue };
             let mut sums = WindowSums::new();
             let earliest = window.start - (window.end - window.start);
             for (time, candle) in series.between(Interval::M15, Some(earliest), Some(window.end)) {
                 sums.add(window, time, candle);
             }
             let symbols = series.symbols.clone();
-            summaries.push(PairSummary {
+            parts.push(PairParts {
+                group: group.clone(),
                 pair: pair.clone(),
                 token_symbol: symbols.as_ref().and_then(|s| s.token.clone()),
                 base_token_symbol: symbols.and_then(|s| s.base_token),
-                last_price: last.close,
-                last_trade_at: last.close_order.block_time,
-                before: sums.before(),
-                sparkline: sums.sparkline(),
-                window: sums.window,
+                last_day: StoredCandle { time, candle: *day },
+                sums,
+                kept_since: None,
             });
         }
-        Ok(settle(summaries))
+        Ok(parts)
     }
 
     fn scan(

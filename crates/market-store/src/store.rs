@@ -197,16 +197,77 @@ pub struct PairSummary {
     pub sparkline: Vec<Price>,
 }
 
+/// What one group has of a pair, for [`CandleReader::pairs`]: parts of several stores of the group merge exactly.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PairParts {
+    /// The group.
+    pub group: String,
+    /// The pair.
+    pub pair: PairKey,
+    /// Symbol of the token, where a trade told it.
+    pub token_symbol: Option<String>,
+    /// Symbol of the base token, where a trade told it.
+    pub base_token_symbol: Option<String>,
+    /// The latest day that has trades: its close is the last price that is known.
+    pub last_day: StoredCandle,
+    /// The 15-minute candles of the window and of its length before it.
+    pub sums: WindowSums,
+    /// Where the 15-minute candles are whole from, as [`CandleReader::kept_since`] says.
+    pub kept_since: Option<i64>,
+}
+
+impl PairParts {
+    /// The parts in words for people; `None` without any trade.
+    pub fn summary(self) -> Option<PairSummary> {
+        let last = self.last_day.candle.prices()?;
+        Some(PairSummary {
+            pair: self.pair,
+            token_symbol: self.token_symbol,
+            base_token_symbol: self.base_token_symbol,
+            last_price: last.close,
+            last_trade_at: last.close_order.block_time,
+            before: self.sums.before(),
+            sparkline: self.sums.sparkline(),
+            window: self.sums.window,
+        })
+    }
+}
+
 /// A store's reading side.
 pub trait CandleReader: Send {
     /// Candles of one pair, oldest first.
     fn candles(&mut self, query: &CandleQuery<'_>) -> Result<Vec<StoredCandle>, StoreError>;
 
+    /// The candles of [`CandleReader::candles`] as (what our own store has of each, what all others have): parts, of one group.
+    fn own_and_others(
+        &mut self,
+        query: &CandleQuery<'_>,
+    ) -> Result<(Vec<StoredCandle>, Vec<StoredCandle>), StoreError> {
+        Ok((self.candles(query)?, Vec::new()))
+    }
+
+    /// From where on everything that a group ever stored of a pair is still there, as the start of a candle in unix seconds: a
+    /// store that keeps candles for a time says what it may have dropped. `None`: nothing was ever dropped.
+    fn kept_since(
+        &mut self,
+        group: &str,
+        pair: &PairKey,
+        interval: Interval,
+    ) -> Result<Option<i64>, StoreError> {
+        let _ = (group, pair, interval);
+        Ok(None)
+    }
+
     /// The time of the newest trade of these groups, unix seconds.
     fn newest_trade(&mut self, groups: &[String]) -> Result<Option<i64>, StoreError>;
 
+    /// What each of these groups has of each pair that has a candle, in any order.
+    fn pair_parts(&mut self, groups: &[String], window: Window) -> Result<Vec<PairParts>, StoreError>;
+
     /// Every pair that has a candle, by volume in the window, largest first.
-    fn pairs(&mut self, groups: &[String], window: Window) -> Result<Vec<PairSummary>, StoreError>;
+    fn pairs(&mut self, groups: &[String], window: Window) -> Result<Vec<PairSummary>, StoreError> {
+        Ok(settle(self.pair_parts(groups, window)?))
+    }
 
     /// Hands out candles of all pairs of a group, in no particular order.
     fn scan(
@@ -217,8 +278,8 @@ pub trait CandleReader: Send {
 }
 
 /// Gathers one pair's part of a summary from its 15-minute candles, which may come in any order.
-#[derive(Debug, Clone)]
-pub(crate) struct WindowSums {
+#[derive(Debug, Clone, PartialEq)]
+pub struct WindowSums {
     pub(crate) window: Candle,
     before: Candle,
     spark: Vec<Candle>,
@@ -228,11 +289,14 @@ pub(crate) struct WindowSums {
 const SPARKS: i64 = 48;
 
 impl WindowSums {
-    pub(crate) fn new() -> WindowSums {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> WindowSums {
         WindowSums { window: Candle::EMPTY, before: Candle::EMPTY, spark: Vec::new() }
     }
 
-    pub(crate) fn add(&mut self, window: Window, time: i64, candle: &Candle) {
+    /// Adds the candle, or a part of it, that starts at `time`: not before the window's length before the window, nor after it.
+    pub fn add(&mut self, window: Window, time: i64, candle: &Candle) {
         if time < window.start {
             self.before.merge(candle);
             return;
@@ -246,6 +310,16 @@ impl WindowSums {
         self.spark[part].merge(candle);
     }
 
+    /// Adds what another store of the same group has of the same window.
+    pub fn merge(&mut self, other: &WindowSums) {
+        self.window.merge(&other.window);
+        self.before.merge(&other.before);
+        if self.spark.len() < other.spark.len() {
+            self.spark.resize(other.spark.len(), Candle::EMPTY);
+        }
+        self.spark.iter_mut().zip(&other.spark).for_each(|(candle, part)| candle.merge(part));
+    }
+
     pub(crate) fn before(&self) -> Option<Price> {
         self.before.prices().map(|p| p.close)
     }
@@ -255,8 +329,15 @@ impl WindowSums {
     }
 }
 
-/// Two summaries of one pair, of two groups: the one with the latest trade stays. Then by volume.
-pub(crate) fn settle(mut summaries: Vec<PairSummary>) -> Vec<PairSummary> {
+impl Default for WindowSums {
+    fn default() -> WindowSums {
+        WindowSums::new()
+    }
+}
+
+/// Where two groups have a pair, the one with the latest trade stays. Then by volume.
+pub(crate) fn settle(parts: Vec<PairParts>) -> Vec<PairSummary> {
+    let mut summaries: Vec<PairSummary> = parts.into_iter().filter_map(PairParts::summary).collect();
     summaries.sort_by(|a, b| a.pair.cmp(&b.pair).then(b.last_trade_at.cmp(&a.last_trade_at)));
     summaries.dedup_by(|a, b| a.pair == b.pair);
     summaries.sort_by(|a, b| {

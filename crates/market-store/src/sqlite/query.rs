@@ -7,8 +7,8 @@ use market_data::{Candle, Interval, PairKey};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::{failure, row};
-use crate::store::{WindowSums, settle};
-use crate::{CandleQuery, CandleReader, PairSummary, Scan, StoreError, StoredCandle, Window};
+use crate::store::WindowSums;
+use crate::{CandleQuery, CandleReader, PairParts, Scan, StoreError, StoredCandle, Window};
 
 /// A connection that only reads.
 pub(super) struct Reader {
@@ -142,37 +142,34 @@ impl CandleReader for Reader {
         Ok(newest)
     }
 
-    fn pairs(&mut self, groups: &[String], window: Window) -> Result<Vec<PairSummary>, StoreError> {
+    fn pair_parts(&mut self, groups: &[String], window: Window) -> Result<Vec<PairParts>, StoreError> {
         let fail = |error| failure(&self.file, error);
         let transaction = self.connection.transaction().map_err(fail)?;
-        let mut series: HashMap<i64, (PairSummary, WindowSums)> = HashMap::new();
+        let mut series: HashMap<i64, PairParts> = HashMap::new();
         let mut statement = transaction
-            .prepare_cached(
-                "SELECT id, group_id, chain_id, pair_address, token_symbol, base_token_symbol, last_price, last_trade_at
-                 FROM series WHERE last_price <> ''",
-            )
+            .prepare_cached(&format!(
+                "SELECT id, group_id, chain_id, pair_address, token_symbol, base_token_symbol, candle_time, {}
+                 FROM series JOIN candles ON interval = ?1 AND candle_time = last_day AND series = id",
+                row::COLUMNS
+            ))
             .map_err(fail)?;
-        let mut rows = statement.query([]).map_err(fail)?;
+        let mut rows = statement.query([Interval::D1.seconds()]).map_err(fail)?;
         while let Some(row) = rows.next().map_err(fail)? {
             let group: String = row.get(1).map_err(fail)?;
             if groups.contains(&group) {
-                let price: String = row.get(6).map_err(fail)?;
-                let last_price = price.parse().map_err(|_| StoreError::Damaged {
-                    store: self.file.display().to_string(),
-                    what: "price",
-                    value: price,
-                })?;
-                let summary = PairSummary {
+                let parts = PairParts {
+                    group,
                     pair: PairKey { chain_id: row.get(2).map_err(fail)?, pair: row.get(3).map_err(fail)? },
                     token_symbol: row.get(4).map_err(fail)?,
                     base_token_symbol: row.get(5).map_err(fail)?,
-                    last_price,
-                    last_trade_at: row.get(7).map_err(fail)?,
-                    window: Candle::EMPTY,
-                    before: None,
-                    sparkline: Vec::new(),
+                    last_day: StoredCandle {
+                        time: row.get(6).map_err(fail)?,
+                        candle: row::read(row, 7, &self.file)?,
+                    },
+                    sums: WindowSums::new(),
+                    kept_since: None,
                 };
-                series.insert(row.get(0).map_err(fail)?, (summary, WindowSums::new()));
+                series.insert(row.get(0).map_err(fail)?, parts);
             }
         }
         let mut statement = transaction
@@ -185,17 +182,11 @@ impl CandleReader for Reader {
         let mut rows = statement.query((Interval::M15.seconds(), earliest, window.end)).map_err(fail)?;
         while let Some(row) = rows.next().map_err(fail)? {
             let number: i64 = row.get(0).map_err(fail)?;
-            if let Some((_, sums)) = series.get_mut(&number) {
-                sums.add(window, row.get(1).map_err(fail)?, &row::read(row, 2, &self.file)?);
+            if let Some(parts) = series.get_mut(&number) {
+                parts.sums.add(window, row.get(1).map_err(fail)?, &row::read(row, 2, &self.file)?);
             }
         }
-        let whole = |(summary, sums): (PairSummary, WindowSums)| PairSummary {
-            window: sums.window,
-            before: sums.before(),
-            sparkline: sums.sparkline(),
-            ..summary
-        };
-        Ok(settle(series.into_values().map(whole).collect()))
+        Ok(series.into_values().collect())
     }
 
     fn scan(

@@ -5,5 +5,6 @@
 mod charts;
 mod contract;
 mod file;
+mod merged;
 mod support;
 mod wallets;
