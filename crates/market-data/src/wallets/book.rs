@@ -239,15 +239,23 @@ impl Snapshot {
     /// for any.
     pub fn label(&self, address: &str, chain_id: &str) -> Option<String> {
         let packed = Packed::new(address.as_bytes())?;
-        let changed = self.changed(&packed);
-        let on = |chain: &str| match changed.iter().find(|(changed, _)| changed == chain) {
+        self.entry(&packed, chain_id).or_else(|| self.entry(&packed, ""))
+    }
+
+    /// Whether an address is known just so: on this chain, or on any if the chain is empty.
+    pub fn has(&self, address: &str, chain_id: &str) -> bool {
+        Packed::new(address.as_bytes()).is_some_and(|packed| self.entry(&packed, chain_id).is_some())
+    }
+
+    /// The label of the entry of a chain.
+    fn entry(&self, packed: &Packed, chain: &str) -> Option<String> {
+        match self.changed(packed).iter().find(|(changed, _)| changed == chain) {
             Some((_, label)) => label.clone(),
             None => {
-                let mut entries = self.table.find(&packed, packed.hash());
+                let mut entries = self.table.find(packed, packed.hash());
                 entries.find(|entry| entry.chain() == chain).map(|entry| entry.label().to_owned())
             }
-        };
-        on(chain_id).or_else(|| if chain_id.is_empty() { None } else { on("") })
+        }
     }
 
     fn apply(&mut self, change: Change) {
@@ -351,6 +359,9 @@ mod tests {
             assert_eq!(now.label("0xab", "").as_deref(), Some("anywhere"));
             assert_eq!(now.label("0xcd", "56").as_deref(), Some(""));
             assert_eq!(now.label("0xcd", "1"), None);
+            assert!(
+                now.has("0xAB", "") && now.has("0xab", "1") && !now.has("0xab", "56") && !now.has("0xcd", "")
+            );
             assert_eq!(now.len(), 3);
             let mut list = BookList::default();
             now.iter().for_each(|known| list.push(&known));
