@@ -50,6 +50,51 @@ pub enum StoreError {
         #[source]
         source: Cause,
     },
+    /// The server does not answer, or broke off. Worth another try; what a flush wrote whose last answer was lost, the next one finds.
+    #[error("the server of `{store}` does not answer or broke off: check that it runs and listens there")]
+    Away {
+        /// The address.
+        store: String,
+        /// What the driver said.
+        #[source]
+        source: Cause,
+    },
+    /// The server answered with an error that is nothing of the above. Worth another try, once somebody has looked.
+    #[error("the server of `{store}` refused a statement: nothing was changed")]
+    Refused {
+        /// The address.
+        store: String,
+        /// What the server said.
+        #[source]
+        source: Cause,
+    },
+    /// The server does not let this user in, or not do what is needed.
+    #[error(
+        "`{store}` refuses this user: check the name, the password and the grants (it needs all on that database)"
+    )]
+    Denied {
+        /// The address.
+        store: String,
+        /// What the server said.
+        #[source]
+        source: Cause,
+    },
+    /// The server has no such database.
+    #[error("`{store}` does not exist: make it with ``CREATE DATABASE `{database}` ``")]
+    NoDatabase {
+        /// The address.
+        store: String,
+        /// The database.
+        database: String,
+    },
+    /// A database in which another program keeps things under our names.
+    #[error("`{store}` has a table `{table}` that is not a candle store's: name a database of its own")]
+    Foreign {
+        /// The address.
+        store: String,
+        /// The table or view.
+        table: String,
+    },
     /// The file's folder cannot be made or written.
     #[error("folder `{}` cannot be used: make it writable or name another one with `--data`", folder.display())]
     Folder {
@@ -104,6 +149,8 @@ impl StoreError {
                 | StoreError::Contended { .. }
                 | StoreError::Full { .. }
                 | StoreError::Unreachable { .. }
+                | StoreError::Away { .. }
+                | StoreError::Refused { .. }
         )
     }
 }

@@ -5,6 +5,7 @@
 //! exactly if the position is past it: effectively once.
 //!
 //! - [`SqliteStore`]: one file, several processes may write it;
+//! - [`MySqlStore`]: a database of MySQL or MariaDB, for many processes on many machines;
 //! - [`MemoryStore`]: the same behaviour without a file, for tests and for trying out.
 //!
 //! Services that share a group and write into different stores claim their partitions in all of them: [`GroupStores`].
@@ -14,8 +15,7 @@
 //! Reading goes through a [`CandleReader`], which a store gives out and which waits for no flush. [`chart`](fn@chart) makes bars of any
 //! length of what it reads, and [`spans`](fn@spans) what was traded in any span of minutes.
 //!
-//! The traits block: the shell that owns a store gives it a thread. They are phrased so that a server-side SQL store can
-//! implement them with a statement for each step of [`CandleStore::flush`].
+//! The traits block: the shell that owns a store gives it a thread.
 //!
 //! Candles carry the group that made them. Two groups that read the same trades make two whole copies, and nothing here ever
 //! merges across groups. What one group has in several stores are parts, and a [`MergedReader`] makes whole candles of them.
@@ -25,6 +25,7 @@ mod error;
 mod group_stores;
 mod memory;
 mod merged;
+mod mysql;
 mod spans;
 mod sqlite;
 mod store;
@@ -35,6 +36,7 @@ pub use error::{FlushError, StoreError};
 pub use group_stores::{GroupClaim, GroupStore, GroupStores};
 pub use memory::MemoryStore;
 pub use merged::MergedReader;
+pub use mysql::{BadMySqlAddress, MySqlAddress, MySqlStore};
 pub use spans::{Span, Spans, spans};
 pub use sqlite::SqliteStore;
 pub use store::{

@@ -3,13 +3,16 @@
 use market_data::{Interval, PairKey};
 use market_store::{CandleQuery, CandleStore, FlushError, MemoryStore, SqliteStore, Window};
 
-use crate::support::{GROUP, advance, deltas, dump, flush, flush_as, partition};
+use crate::support::{GROUP, MySql, advance, deltas, dump, flush, flush_as, partition};
 
-/// Runs a test with each kind of store.
+/// Runs a test with each kind of store: the embedded ones always, MySQL where `KOHORT_TEST_MYSQL` names a server, as CI does.
 fn each(test: impl Fn(&mut dyn CandleStore)) {
     test(&mut MemoryStore::new());
     let folder = tempfile::tempdir().unwrap();
     test(&mut SqliteStore::open(&folder.path().join("candles.db")).unwrap());
+    if let Some(database) = MySql::new() {
+        test(&mut database.store());
+    }
 }
 
 #[test]
@@ -167,5 +170,77 @@ fn the_list_of_pairs_knows_price_change_and_volume() {
         assert_eq!(a.sparkline.iter().map(ToString::to_string).collect::<Vec<_>>(), ["3", "4"]);
         assert_eq!((a.token_symbol.as_deref(), a.base_token_symbol.as_deref()), (Some("Ta"), Some("USDC")));
         assert_eq!((quiet.last_price.to_string().as_str(), quiet.window.count), ("7", 0));
+    });
+}
+
+#[test]
+fn names_that_are_almost_equal_are_not_equal() {
+    each(|store| {
+        let claim = store.claim(GROUP, &[partition(0)]).unwrap().remove(0);
+        // What a collation would take for one: letters' cases, accents, a space behind.
+        let names = ["7xKXtg", "7xkxTG", "é", "e", "e ", "E", "🦀"];
+        let trades: Vec<_> = names.iter().map(|name| (*name, 60, "2")).collect();
+        flush(store, &[advance(&claim, 1)], &deltas(&trades)).unwrap();
+        let days: Vec<_> = dump(&mut *store.reader().unwrap(), GROUP)
+            .into_iter()
+            .filter(|(_, interval, ..)| *interval == Interval::D1)
+            .map(|(pair, .., candle)| (pair.pair, candle.count))
+            .collect();
+        let mut wanted: Vec<_> = names.iter().map(|name| ((*name).to_owned(), 1)).collect();
+        wanted.sort();
+        assert_eq!(days, wanted);
+        store.claim(&GROUP.to_uppercase(), &[partition(0)]).unwrap();
+        assert_eq!(store.positions(GROUP).unwrap()[0].epoch, 1);
+    });
+}
+
+#[test]
+fn the_widest_numbers_and_the_longest_names_are_kept() {
+    each(|store| {
+        let claim = store.claim(&"g".repeat(255), &[partition(0)]).unwrap().remove(0);
+        let long = "p".repeat(256);
+        let tiny = format!("0.{}12345678901234567890123456789012345678", "0".repeat(339));
+        let huge = format!("{}.125", "9".repeat(34));
+        let trades = [(long.as_str(), 253_402_300_799, tiny.as_str()), ("b", 60, huge.as_str())];
+        flush_as(store, &"g".repeat(255), &[advance(&claim, 1)], &deltas(&trades)).unwrap();
+        let all = dump(&mut *store.reader().unwrap(), &"g".repeat(255));
+        assert_eq!(all.len(), 14);
+        for (pair, .., candle) in all {
+            let wanted = if pair.pair == "b" { &huge } else { &tiny };
+            assert_eq!(&candle.prices().unwrap().close.to_string(), wanted);
+        }
+    });
+}
+
+#[test]
+fn what_a_store_remembers_is_what_another_one_reads() {
+    each(|store| {
+        let mut claim = store.claim(GROUP, &[partition(0)]).unwrap().remove(0);
+        let names: Vec<String> = (0..40).map(|n| format!("pair-{n}")).collect();
+        let mut all: Vec<(&str, i64, &str)> = Vec::new();
+        // Days are begun, left and come back to, in the middle and at both ends of what is there.
+        for (step, day) in [(0, 10), (1, 11), (2, 9), (3, 10), (4, 30), (5, 20), (6, 10), (7, 30)] {
+            let trades: Vec<(&str, i64, &str)> = (0..names.len() as i64 * 3)
+                .map(|n| (names[(n % 40) as usize].as_str(), day * 86_400 + step * 1_800 + n * 97, "2"))
+                .collect();
+            flush(store, &[advance(&claim, step + 1)], &deltas(&trades)).unwrap();
+            claim.position = Some(step + 1);
+            all.extend(trades);
+        }
+        let whole = deltas(&all);
+        let stored = dump(&mut *store.reader().unwrap(), GROUP);
+        assert_eq!(stored.len(), whole.candles.len());
+        for delta in &whole.candles {
+            let pair = &whole.pairs[delta.pair as usize].key;
+            let at =
+                stored.binary_search_by(|(p, i, t, _)| (p, *i, *t).cmp(&(pair, delta.interval, delta.time)));
+            assert_eq!(
+                stored[at.unwrap()].3.count,
+                delta.candle.count,
+                "{pair:?} {} {}",
+                delta.interval,
+                delta.time
+            );
+        }
     });
 }

@@ -6,5 +6,6 @@ mod charts;
 mod contract;
 mod file;
 mod merged;
+mod mysql;
 mod support;
 mod wallets;

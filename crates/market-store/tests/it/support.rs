@@ -2,8 +2,13 @@
 
 use market_data::{Aggregator, Candle, Deltas, Interval, PairKey, Place};
 use market_store::{
-    Advance, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, Scan, TopicPartition,
+    Advance, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, MySqlAddress, MySqlStore, Scan,
+    TopicPartition,
 };
+
+use ::mysql::prelude::Queryable;
+use ::mysql::{Conn, Opts};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) const GROUP: &str = "candles";
 
@@ -58,4 +63,70 @@ pub(crate) fn dump(reader: &mut dyn CandleReader, group: &str) -> Vec<(PairKey, 
         .unwrap();
     all.sort_by(|a, b| (&a.0, a.1, a.2).cmp(&(&b.0, b.1, b.2)));
     all
+}
+
+/// A database of its own on the server that `KOHORT_TEST_MYSQL` (a `mysql://` URL) names; gone with this value.
+pub(crate) struct MySql {
+    server: MySqlAddress,
+    opts: Opts,
+    login: Conn,
+    name: String,
+}
+
+impl MySql {
+    /// `None` without a server: what runs then is what needs none.
+    pub(crate) fn new() -> Option<MySql> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let url = std::env::var("KOHORT_TEST_MYSQL").ok()?;
+        let server = MySqlAddress::parse(&url).unwrap();
+        let name = format!("kohort_test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let opts = Opts::from_url(&url).unwrap();
+        let mut login = Conn::new(opts.clone()).unwrap();
+        login.query_drop(format!("CREATE DATABASE {name}")).unwrap();
+        login.query_drop(format!("USE {name}")).unwrap();
+        Some(MySql { server, opts, login, name })
+    }
+
+    /// For tests that are ignored where there is no server.
+    pub(crate) fn required() -> MySql {
+        MySql::new().expect("KOHORT_TEST_MYSQL names no server: see tests/peers/mariadb")
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.opts.get_tcp_port()
+    }
+
+    /// The same database through another port.
+    pub(crate) fn address_at(&self, port: u16) -> MySqlAddress {
+        let (user, pass) = (self.opts.get_user().unwrap_or(""), self.opts.get_pass().unwrap_or(""));
+        MySqlAddress::parse(&format!("{user}:{pass}@tcp(127.0.0.1:{port})/{}", self.name)).unwrap()
+    }
+
+    /// Ends every other connection to the database.
+    pub(crate) fn end_connections(&mut self) {
+        let all =
+            "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+        for id in self.login.query::<u64, _>(all).unwrap() {
+            self.login.query_drop(format!("KILL CONNECTION {id}")).unwrap();
+        }
+    }
+
+    pub(crate) fn address(&self) -> MySqlAddress {
+        self.server.clone().with_database(&self.name)
+    }
+
+    pub(crate) fn store(&self) -> MySqlStore {
+        MySqlStore::new(self.address())
+    }
+
+    /// A connection of a test's own to the database.
+    pub(crate) fn login(&mut self) -> &mut Conn {
+        &mut self.login
+    }
+}
+
+impl Drop for MySql {
+    fn drop(&mut self) {
+        self.login.query_drop(format!("DROP DATABASE {}", self.name)).ok();
+    }
 }

@@ -1,0 +1,86 @@
+//! Who may flush a partition.
+
+use mysql::prelude::Queryable;
+use mysql::{Conn, Value};
+
+use super::address::MySqlAddress;
+use super::link::failure;
+use super::row::{integer, integer_or_null, repeat, text};
+use crate::{Claim, StoreError, TopicPartition};
+
+/// Partitions that one statement raises.
+const PER_STATEMENT: usize = 500;
+
+/// Raises the epoch of each partition and reads its position. Runs in a transaction.
+pub(super) fn claim(
+    connection: &mut Conn,
+    address: &MySqlAddress,
+    group: &str,
+    partitions: &[TopicPartition],
+) -> Result<Vec<Claim>, StoreError> {
+    let fail = |error| failure(address, error);
+    // The row of the group first, as in a flush: whoever writes for the group waits here, and no two wait for each other.
+    connection
+        .exec_drop(
+            "INSERT INTO candle_groups (group_id, changes) VALUES (?, 0) ON DUPLICATE KEY UPDATE changes = changes",
+            (group.as_bytes(),),
+        )
+        .map_err(fail)?;
+    let mut sorted: Vec<&TopicPartition> = partitions.iter().collect();
+    sorted.sort_unstable();
+    for some in sorted.chunks(PER_STATEMENT) {
+        let rows = repeat("(?, ?, ?, 1)", some.len(), ", ");
+        let values: Vec<Value> = some
+            .iter()
+            .flat_map(|p| [group.as_bytes().into(), p.topic.as_bytes().into(), p.partition.into()])
+            .collect();
+        connection
+            .exec_drop(
+                format!(
+                    "INSERT INTO candle_positions (group_id, topic, partition_id, epoch) VALUES {rows}
+                     ON DUPLICATE KEY UPDATE epoch = epoch + 1"
+                ),
+                values,
+            )
+            .map_err(fail)?;
+    }
+    let all = positions(connection, address, group)?;
+    let of = |partition: &TopicPartition| all.binary_search_by(|claim| claim.partition.cmp(partition));
+    let claim = |partition: &TopicPartition| {
+        let missing = || StoreError::Damaged {
+            store: address.to_string(),
+            what: "partition",
+            value: format!("{partition}, which was just written and is not there"),
+        };
+        of(partition).map(|at| all[at].clone()).map_err(|_| missing())
+    };
+    partitions.iter().map(claim).collect()
+}
+
+/// The positions of a group, sorted by partition.
+pub(super) fn positions(
+    connection: &mut Conn,
+    address: &MySqlAddress,
+    group: &str,
+) -> Result<Vec<Claim>, StoreError> {
+    let fail = |error| failure(address, error);
+    let rows = connection
+        .exec_iter(
+            "SELECT topic, partition_id, epoch, position FROM candle_positions WHERE group_id = ?
+             ORDER BY topic, partition_id",
+            (group.as_bytes(),),
+        )
+        .map_err(fail)?;
+    let mut claims = Vec::new();
+    for row in rows {
+        let row = row.map_err(fail)?;
+        let partition = i32::try_from(integer(&row, 1, address)?)
+            .map_err(|_| super::row::damaged(&row, 1, "number of a partition", address))?;
+        claims.push(Claim {
+            partition: TopicPartition::new(text(&row, 0, address)?, partition),
+            epoch: integer(&row, 2, address)?,
+            position: integer_or_null(&row, 3, address)?,
+        });
+    }
+    Ok(claims)
+}

@@ -1,0 +1,164 @@
+//! The tables, and how an older database becomes a newer one.
+//!
+//! Each definition commits by itself, so a step may die half-way: every statement of it may be run again, and the version is
+//! written behind the last one.
+
+use market_data::Interval;
+use mysql::prelude::Queryable;
+use mysql::{Conn, params};
+
+use super::address::MySqlAddress;
+use super::link::failure;
+use crate::StoreError;
+
+/// The newest version that this program knows.
+const KNOWN: i64 = 1;
+/// How long a process waits for another one that makes the tables, in seconds.
+const LOCK_WAIT_S: u32 = 20;
+
+/// What marks the database as ours; made first.
+const MARK: &str = "candle_store";
+
+/// Tables that a database of ours has, beside the mark and the views.
+const TABLES: [&str; 5] = ["candle_groups", "candle_positions", "candle_series", "candle_spans", "candles"];
+
+/// Version 1. Texts that come from outside are bytes: a collation would take `A` for `a`, or `a` for `a` with a space behind it.
+///
+/// Rows of `candles` lie by time, then by pair: see the layout in [`super`]. Numbers are kept digit for digit, as text.
+const VERSION_1: [&str; 5] = [
+    "CREATE TABLE IF NOT EXISTS candle_groups (
+        group_id VARBINARY(512) NOT NULL PRIMARY KEY,
+        changes  BIGINT NOT NULL
+    ) ENGINE = InnoDB",
+    "CREATE TABLE IF NOT EXISTS candle_positions (
+        group_id     VARBINARY(512) NOT NULL,
+        topic        VARBINARY(249) NOT NULL,
+        partition_id INT NOT NULL,
+        position     BIGINT,
+        epoch        BIGINT NOT NULL,
+        PRIMARY KEY (group_id, topic, partition_id)
+    ) ENGINE = InnoDB",
+    "CREATE TABLE IF NOT EXISTS candle_series (
+        id                INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        group_id          VARBINARY(512) NOT NULL,
+        chain_id          VARBINARY(256) NOT NULL,
+        pair_address      VARBINARY(256) NOT NULL,
+        token_symbol      VARBINARY(64),
+        base_token_symbol VARBINARY(64),
+        UNIQUE (chain_id, pair_address, group_id)
+    ) ENGINE = InnoDB",
+    "CREATE TABLE IF NOT EXISTS candle_spans (
+        series        INT UNSIGNED NOT NULL PRIMARY KEY,
+        first_day     BIGINT NOT NULL,
+        last_day      BIGINT NOT NULL,
+        last_price    VARCHAR(400) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+        last_trade_at BIGINT NOT NULL
+    ) ENGINE = InnoDB",
+    "CREATE TABLE IF NOT EXISTS candles (
+        interval_s  MEDIUMINT UNSIGNED NOT NULL,
+        candle_time BIGINT NOT NULL,
+        series      INT UNSIGNED NOT NULL,
+        o           VARCHAR(400) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+        h           VARCHAR(400) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+        l           VARCHAR(400) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+        c           VARCHAR(400) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+        v           VARCHAR(100) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+        t           VARCHAR(100) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+        count       BIGINT UNSIGNED NOT NULL,
+        buy_count   BIGINT UNSIGNED NOT NULL,
+        sell_count  BIGINT UNSIGNED NOT NULL,
+        open_at     BIGINT NOT NULL,
+        close_at    BIGINT NOT NULL,
+        orders      VARBINARY(255) NOT NULL,
+        updated_at  BIGINT NOT NULL,
+        PRIMARY KEY (interval_s, candle_time, series)
+    ) ENGINE = InnoDB",
+];
+
+/// The view of one interval, for programs that read the original's tables: its names, its columns, its decimals.
+fn view(interval: Interval) -> String {
+    let decimal = |column: &str| format!("CAST(candles.{column} AS DECIMAL(65,30))");
+    let numbers: String = ["o", "c", "h", "l", "v", "t"].map(|n| format!("{} AS {n}, ", decimal(n))).concat();
+    format!(
+        "CREATE OR REPLACE VIEW kline_{interval} AS SELECT
+            CONVERT(candle_series.chain_id USING utf8mb4) AS chain_id,
+            CONVERT(candle_series.pair_address USING utf8mb4) AS pair_address,
+            candles.candle_time, candles.open_at, candles.close_at, {numbers}
+            CAST({} / NULLIF({}, 0) AS DECIMAL(65,30)) AS a,
+            candles.count, candles.buy_count, candles.sell_count, candles.updated_at,
+            CONVERT(candle_series.group_id USING utf8mb4) AS group_id
+         FROM candles JOIN candle_series ON candle_series.id = candles.series WHERE candles.interval_s = {}",
+        decimal("v"),
+        decimal("t"),
+        interval.seconds()
+    )
+}
+
+/// Brings the database to the newest version; refuses one that is newer still, or tables of another program.
+pub(super) fn prepare(connection: &mut Conn, address: &MySqlAddress) -> Result<(), StoreError> {
+    if version(connection, address)? == KNOWN {
+        return Ok(());
+    }
+    let fail = |error| failure(address, error);
+    // One process makes the steps. The name of a lock is of the whole server and has 64 characters, as the name of a database may have.
+    let lock = "CONCAT('kohort/', MD5(DATABASE()))";
+    let locked: Option<i64> =
+        connection.query_first(format!("SELECT GET_LOCK({lock}, {LOCK_WAIT_S})")).map_err(fail)?.flatten();
+    if locked != Some(1) {
+        let source = format!("another process has been making its tables for {LOCK_WAIT_S} s").into();
+        return Err(StoreError::Busy { store: address.to_string(), source });
+    }
+    // Asked again under the lock.
+    if version(connection, address)? < KNOWN {
+        let mark = format!(
+            "CREATE TABLE IF NOT EXISTS {MARK} (id TINYINT NOT NULL PRIMARY KEY, version INT NOT NULL) ENGINE = InnoDB"
+        );
+        connection.query_drop(mark).map_err(fail)?;
+        for step in VERSION_1 {
+            connection.query_drop(step).map_err(fail)?;
+        }
+        for interval in Interval::ALL {
+            connection.query_drop(view(interval)).map_err(fail)?;
+        }
+        connection
+            .exec_drop(
+                format!("INSERT INTO {MARK} (id, version) VALUES (1, :version) ON DUPLICATE KEY UPDATE version = :version"),
+                params! { "version" => KNOWN },
+            )
+            .map_err(fail)?;
+    }
+    connection.query_drop(format!("DO RELEASE_LOCK({lock})")).map_err(fail)
+}
+
+/// The version of our tables; 0 if there are none, or if whoever made them did not come to the end.
+fn version(connection: &mut Conn, address: &MySqlAddress) -> Result<i64, StoreError> {
+    let fail = |error| failure(address, error);
+    let store = || address.to_string();
+    let views = Interval::ALL.map(|interval| format!("kline_{interval}"));
+    let ours: Vec<&str> = TABLES.into_iter().chain([MARK]).chain(views.iter().map(String::as_str)).collect();
+    let names = ours.join("', '");
+    let found: Vec<String> = connection
+        .query(format!(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name IN ('{names}')"
+        ))
+        .map_err(fail)?;
+    if !found.iter().any(|name| name == MARK) {
+        return match found.into_iter().next() {
+            Some(table) => Err(StoreError::Foreign { store: store(), table }),
+            None => Ok(0),
+        };
+    }
+    let version: Option<i64> = connection
+        .query_first(format!("SELECT version FROM {MARK} WHERE id = 1"))
+        .map_err(|error| match error {
+            // ER_BAD_FIELD_ERROR: a table of that name with other columns.
+            mysql::Error::MySqlError(error) if error.code == 1054 => {
+                StoreError::Foreign { store: store(), table: MARK.to_owned() }
+            }
+            error => fail(error),
+        })?;
+    match version.unwrap_or(0) {
+        newer if newer > KNOWN => Err(StoreError::Newer { store: store(), found: newer, known: KNOWN }),
+        version => Ok(version),
+    }
+}
