@@ -241,7 +241,7 @@ fn the_views_speak_the_original_names_and_hold_every_year() {
     let rows: Vec<::mysql::Row> = database.login().query(view).unwrap();
     let rows: Vec<Vec<String>> = rows
         .into_iter()
-        .map(|row| row.unwrap().into_iter().map(|value| ::mysql::from_value::<String>(value)).collect())
+        .map(|row| row.unwrap().into_iter().map(::mysql::from_value::<String>).collect())
         .collect();
     let decimal =
         |number: &str| format!("{number}{}", "0".repeat(30 - number.split('.').nth(1).map_or(0, str::len)));
