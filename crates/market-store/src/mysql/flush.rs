@@ -217,15 +217,14 @@ impl Writer<'_> {
             memory.spans.extend(some.iter().map(|id| (*id, None)));
             let list = repeat("?", some.len(), ", ");
             let sql = format!(
-                "SELECT series, first_day, last_day, last_price, last_trade_at FROM candle_spans WHERE series IN ({list})"
+                "SELECT series, first_day, last_day, last_trade_at FROM candle_spans WHERE series IN ({list})"
             );
             let address = self.address;
             self.ask(&sql, some.iter().map(|id| (*id).into()).collect(), &mut |row| {
                 let span = Span {
                     first_day: integer(row, 1, address)?,
                     last_day: integer(row, 2, address)?,
-                    last_price: text(row, 3, address)?.to_owned(),
-                    last_trade_at: integer(row, 4, address)?,
+                    last_trade_at: integer(row, 3, address)?,
                 };
                 memory.spans.insert(series(row, 0, address)?, Some(span));
                 Ok(())
@@ -294,7 +293,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Notes in each series its first and last day and its last price: where a chart begins to look, and what a list shows.
+    /// Notes in each series its first and last day and the time of its last trade: where a chart begins to look, and what is newest.
     fn note_spans(
         &mut self,
         memory: &mut Memory,
@@ -307,41 +306,36 @@ impl Writer<'_> {
         for (delta, candle) in days {
             let (series, day) = (numbers[delta.pair as usize], delta.time);
             let Some(prices) = candle.prices() else { continue };
+            let last_trade_at = prices.close_order.block_time;
             let span = memory.spans.entry(series).or_default();
-            let newest = span.as_ref().is_none_or(|span| day >= span.last_day);
-            let before = span.clone();
-            let span = span.get_or_insert_with(|| Span {
-                first_day: day,
-                last_day: day,
-                last_price: String::new(),
-                last_trade_at: 0,
-            });
-            span.first_day = span.first_day.min(day);
-            span.last_day = span.last_day.max(day);
-            if newest {
-                span.last_price.clear();
-                prices.close.write_to(&mut span.last_price);
-                span.last_trade_at = prices.close_order.block_time;
-            }
-            if before.as_ref() != Some(span) {
+            let before = *span;
+            let now = match before {
+                Some(before) => Span {
+                    first_day: before.first_day.min(day),
+                    last_day: before.last_day.max(day),
+                    last_trade_at: if day >= before.last_day { last_trade_at } else { before.last_trade_at },
+                },
+                None => Span { first_day: day, last_day: day, last_trade_at },
+            };
+            *span = Some(now);
+            if before != Some(now) {
                 changed.push(series);
             }
         }
         changed.sort_unstable();
         changed.dedup();
         for some in batches(&changed, SIZES[0]) {
-            let rows = repeat("(?, ?, ?, ?, ?)", some.len(), ", ");
-            let mut values: Vec<Value> = Vec::with_capacity(5 * some.len());
-            for (series, span) in some.iter().filter_map(|id| Some((*id, memory.spans.get(id)?.as_ref()?))) {
-                let price = span.last_price.as_bytes();
-                values.extend([series.into(), span.first_day.into(), span.last_day.into()]);
-                values.extend([price.into(), span.last_trade_at.into()]);
+            let rows = repeat("(?, ?, ?, ?)", some.len(), ", ");
+            let mut values: Vec<Value> = Vec::with_capacity(4 * some.len());
+            for (series, span) in some.iter().filter_map(|id| Some((*id, (*memory.spans.get(id)?)?))) {
+                values.extend([series.into(), span.first_day.into()]);
+                values.extend([span.last_day.into(), span.last_trade_at.into()]);
             }
             self.execute(
                 &format!(
-                    "INSERT INTO candle_spans (series, first_day, last_day, last_price, last_trade_at) VALUES {rows}
+                    "INSERT INTO candle_spans (series, first_day, last_day, last_trade_at) VALUES {rows}
                      ON DUPLICATE KEY UPDATE first_day = VALUES(first_day), last_day = VALUES(last_day),
-                         last_price = VALUES(last_price), last_trade_at = VALUES(last_trade_at)"
+                         last_trade_at = VALUES(last_trade_at)"
                 ),
                 values,
             )?;

@@ -20,12 +20,11 @@ pub(super) struct Series {
     pub(super) told: bool,
 }
 
-/// The days of a series between which its candles lie, and its last price.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The days of a series between which its candles lie, and the time of its last trade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) first_day: i64,
     pub(super) last_day: i64,
-    pub(super) last_price: String,
     pub(super) last_trade_at: i64,
 }
 

@@ -9,8 +9,8 @@ use mysql::{Conn, Value};
 use super::address::MySqlAddress;
 use super::link::{Link, failure};
 use super::row::{self, integer, integer_or_null, repeat, series, text, text_or_null};
-use crate::store::{WindowSums, settle};
-use crate::{CandleQuery, CandleReader, PairSummary, Scan, StoreError, StoredCandle, Window};
+use crate::store::WindowSums;
+use crate::{CandleQuery, CandleReader, PairParts, Scan, StoreError, StoredCandle, Window};
 
 /// Candles that are looked for at once.
 const TRIES: usize = 120;
@@ -74,26 +74,19 @@ impl CandleReader for Reader {
         })
     }
 
-    fn pairs(&mut self, groups: &[String], window: Window) -> Result<Vec<PairSummary>, StoreError> {
+    fn pair_parts(&mut self, groups: &[String], window: Window) -> Result<Vec<PairParts>, StoreError> {
         self.ask(|connection, address| {
-            let mut all: HashMap<u32, (PairSummary, WindowSums)> = HashMap::new();
+            let mut all: HashMap<u32, PairParts> = HashMap::new();
             for group in groups {
-                summaries(connection, address, group, &mut all)?;
+                last_days(connection, address, group, &mut all)?;
             }
-            let earliest = window.start - (window.end - window.start);
-            let times = (earliest, window.end);
+            let times = (window.start - (window.end - window.start), window.end);
             each_candle(connection, address, Interval::M15, times, &mut |series, time, candle| {
-                if let Some((_, sums)) = all.get_mut(&series) {
-                    sums.add(window, time, candle);
+                if let Some(parts) = all.get_mut(&series) {
+                    parts.sums.add(window, time, candle);
                 }
             })?;
-            let whole = |(summary, sums): (PairSummary, WindowSums)| PairSummary {
-                window: sums.window,
-                before: sums.before(),
-                sparkline: sums.sparkline(),
-                ..summary
-            };
-            Ok(settle(all.into_values().map(whole).collect()))
+            Ok(all.into_values().collect())
         })
     }
 
@@ -260,36 +253,33 @@ impl Search<'_> {
     }
 }
 
-/// The pairs of a group that have a candle.
-fn summaries(
+/// The pairs of a group that have a candle, and their latest day.
+fn last_days(
     connection: &mut Conn,
     address: &MySqlAddress,
     group: &str,
-    all: &mut HashMap<u32, (PairSummary, WindowSums)>,
+    all: &mut HashMap<u32, PairParts>,
 ) -> Result<(), StoreError> {
     let fail = |error| failure(address, error);
-    let rows = connection
-        .exec_iter(
-            "SELECT id, chain_id, pair_address, token_symbol, base_token_symbol, last_price, last_trade_at
-             FROM candle_series JOIN candle_spans ON series = id WHERE group_id = ?",
-            (group.as_bytes(),),
-        )
-        .map_err(fail)?;
-    for row in rows {
+    let sql = format!(
+        "SELECT id, chain_id, pair_address, token_symbol, base_token_symbol, candle_time, {}
+         FROM candle_series JOIN candle_spans ON candle_spans.series = id
+             JOIN candles ON interval_s = ? AND candle_time = last_day AND candles.series = id
+         WHERE group_id = ?",
+        row::COLUMNS
+    );
+    for row in connection.exec_iter(sql, (Interval::D1.seconds(), group.as_bytes())).map_err(fail)? {
         let row = row.map_err(fail)?;
-        let summary = PairSummary {
+        let parts = PairParts {
+            group: group.to_owned(),
             pair: PairKey::new(text(&row, 1, address)?, text(&row, 2, address)?),
             token_symbol: text_or_null(&row, 3, address)?,
             base_token_symbol: text_or_null(&row, 4, address)?,
-            last_price: text(&row, 5, address)?
-                .parse()
-                .map_err(|_| row::damaged(&row, 5, "price", address))?,
-            last_trade_at: integer(&row, 6, address)?,
-            window: Candle::EMPTY,
-            before: None,
-            sparkline: Vec::new(),
+            last_day: StoredCandle { time: integer(&row, 5, address)?, candle: row::read(&row, 6, address)? },
+            sums: WindowSums::new(),
+            kept_since: None,
         };
-        all.insert(series(&row, 0, address)?, (summary, WindowSums::new()));
+        all.insert(series(&row, 0, address)?, parts);
     }
     Ok(())
 }

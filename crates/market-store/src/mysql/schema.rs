@@ -51,7 +51,6 @@ const VERSION_1: [&str; 5] = [
         series        INT UNSIGNED NOT NULL PRIMARY KEY,
         first_day     BIGINT NOT NULL,
         last_day      BIGINT NOT NULL,
-        last_price    VARCHAR(400) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
         last_trade_at BIGINT NOT NULL
     ) ENGINE = InnoDB",
     "CREATE TABLE IF NOT EXISTS candles (
