@@ -7,14 +7,14 @@
 pub mod live;
 mod subscribers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use market_data::{Candle, Deltas};
-use market_store::{CandleQuery, CandleReader, StoredCandle};
+use market_data::{Candle, Deltas, PairKey};
+use market_store::{CandleQuery, CandleReader, StoredCandle, Window};
 pub use subscribers::{FILTERS_MAX, Filter, Subscriber, Subscribers, TooMany};
 
 use live::{Key, Live, Source};
@@ -23,6 +23,8 @@ use live::{Key, Live, Source};
 const NEWS_MAX: usize = 4096;
 /// How often candles that listeners follow are read again, for what other processes stored.
 const REREAD: Duration = Duration::from_secs(1);
+/// How often the store is asked for pairs that are followed in any case, and that nobody here has met: it reads every pair's name.
+const LOOK_UP: Duration = Duration::from_secs(5);
 
 enum News {
     Parts(Source, Deltas),
@@ -44,7 +46,13 @@ impl Hub {
         let (news, incoming) = sync_channel(NEWS_MAX);
         let listening = Arc::new(AtomicBool::new(false));
         let subscribers = Subscribers::new(Arc::clone(&listening));
-        let thread = Thread { live: Live::default(), reader, groups, subscribers: subscribers.clone() };
+        let thread = Thread {
+            live: Live::default(),
+            reader,
+            groups,
+            subscribers: subscribers.clone(),
+            looked_up_at: None,
+        };
         std::thread::Builder::new().name("hub".to_owned()).spawn(move || thread.run(&incoming))?;
         Ok(Hub { news, listening, subscribers })
     }
@@ -91,13 +99,15 @@ struct Thread {
     reader: Box<dyn CandleReader>,
     groups: Vec<String>,
     subscribers: Subscribers,
+    /// When the names of pairs were read last.
+    looked_up_at: Option<Instant>,
 }
 
 impl Thread {
     fn run(mut self, incoming: &Receiver<News>) {
-        let mut reread = std::time::Instant::now() + REREAD;
+        let mut reread = Instant::now() + REREAD;
         loop {
-            let wait = reread.saturating_duration_since(std::time::Instant::now());
+            let wait = reread.saturating_duration_since(Instant::now());
             match incoming.recv_timeout(wait) {
                 Ok(news) => {
                     self.take(news);
@@ -106,15 +116,18 @@ impl Thread {
                         self.take(news);
                     }
                 }
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-                    reread = std::time::Instant::now() + REREAD;
-                    self.look_again();
-                }
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
                 Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
             }
             if !self.subscribers.any() {
                 self.live.clear();
+                reread = Instant::now() + REREAD;
                 continue;
+            }
+            // Also while news never stop: what other processes stored would not be seen.
+            if Instant::now() >= reread {
+                reread = Instant::now() + REREAD;
+                self.look_again();
             }
             self.subscribers.ask(|followed| self.live.only(followed));
             for key in self.live.unknown() {
@@ -160,6 +173,7 @@ impl Thread {
 
     /// Reads the latest candles of the charts that somebody looks at: another process may have stored trades of theirs.
     fn look_again(&mut self) {
+        self.look_up();
         let charts: BTreeSet<_> = self.subscribers.charts();
         for (pair, interval) in charts {
             let query = CandleQuery {
@@ -174,6 +188,30 @@ impl Thread {
             let pair = Arc::new(pair);
             for StoredCandle { time, candle } in candles {
                 self.live.stored(&(Arc::clone(&pair), interval, time), candle);
+            }
+        }
+    }
+
+    /// Finds pairs in the store that are followed in any case: only another process may have seen them.
+    fn look_up(&mut self) {
+        let unmet = self.subscribers.unmet();
+        if unmet.is_empty() || self.looked_up_at.is_some_and(|at| at.elapsed() < LOOK_UP) {
+            return;
+        }
+        self.looked_up_at = Some(Instant::now());
+        // A window that holds no time: only the names are wanted, and no candle is read for them.
+        let Ok(mut pairs) = self.reader.pairs(&self.groups, Window { start: 0, end: 0 }) else { return };
+        // Where two pairs differ in nothing but case, the one that traded last counts.
+        pairs.sort_by_key(|summary| summary.last_trade_at);
+        let lower = |text: &str| text.to_ascii_lowercase();
+        let known: HashMap<(String, String), Arc<PairKey>> = pairs
+            .into_iter()
+            .map(|s| ((lower(&s.pair.chain_id), lower(&s.pair.pair)), Arc::new(s.pair)))
+            .collect();
+        for filter in unmet {
+            let (Some(chain_id), Some(pair)) = (&filter.chain_id, &filter.pair) else { continue };
+            if let Some(pair) = known.get(&(chain_id.clone(), pair.clone())) {
+                self.subscribers.meet(&filter, pair);
             }
         }
     }

@@ -200,6 +200,20 @@ impl Subscribers {
         charts
     }
 
+    /// The filters of any case that have met no pair yet.
+    pub(super) fn unmet(&self) -> Vec<Filter> {
+        let list = lock(&self.list);
+        let unmet = list.wants.iter().filter(|(filter, wanted)| filter.any_case && wanted.met.is_none());
+        unmet.map(|(filter, _)| filter.clone()).collect()
+    }
+
+    /// A filter of any case has met this pair.
+    pub(super) fn meet(&self, filter: &Filter, pair: &Arc<PairKey>) {
+        if let Some(wanted) = lock(&self.list).wants.get_mut(filter) {
+            wanted.met.get_or_insert_with(|| Arc::clone(pair));
+        }
+    }
+
     /// Hands out a question: whether anybody follows a chart. Nobody joins or leaves meanwhile.
     pub(super) fn ask<T>(&self, with: impl FnOnce(&dyn Fn(&PairKey, Interval) -> bool) -> T) -> T {
         let list = lock(&self.list);

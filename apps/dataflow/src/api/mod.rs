@@ -11,6 +11,7 @@ use ::candles::api::Readers;
 use ::candles::hub::Hub;
 use axum::Router;
 use axum::routing::get;
+pub use binance::Heartbeat;
 
 /// What the routes need.
 #[derive(Debug, Clone)]
@@ -19,12 +20,20 @@ pub struct Api {
     hub: Hub,
     groups: Arc<Vec<String>>,
     pairs: Arc<pairs::Cache>,
+    heartbeat: Heartbeat,
 }
 
 impl Api {
     /// The interface of a store and a hub, for the candles of these groups.
     pub fn new(readers: Arc<Readers>, hub: Hub, groups: Vec<String>) -> Api {
-        Api { readers, hub, groups: Arc::new(groups), pairs: Arc::default() }
+        Api { readers, hub, groups: Arc::new(groups), pairs: Arc::default(), heartbeat: Heartbeat::default() }
+    }
+
+    /// The same with other times for Binance's pings.
+    #[must_use]
+    pub fn with_heartbeat(mut self, heartbeat: Heartbeat) -> Api {
+        self.heartbeat = heartbeat;
+        self
     }
 
     /// `/api/pairs`, `/api/candles`, `/ws`, and Binance's `/ws/...` and `/stream`, to be merged with other routes.

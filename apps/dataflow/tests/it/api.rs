@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use candles::api::Readers;
 use candles::hub::Hub;
-use dataflow::api::Api;
+use dataflow::api::{Api, Heartbeat};
 use futures_util::{SinkExt, StreamExt};
-use market_data::{Aggregator, Deltas, Place};
+use market_data::{Aggregator, Candle, Deltas, Place};
 use market_store::{Advance, CandleStore, Flush, MemoryStore, Positions, TopicPartition};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,11 +22,16 @@ pub(crate) struct Server {
 }
 
 pub(crate) async fn server() -> Server {
+    server_with(Heartbeat::default()).await
+}
+
+pub(crate) async fn server_with(heartbeat: Heartbeat) -> Server {
     let store = MemoryStore::new();
     let groups = vec!["g".to_owned()];
     let hub = Hub::start(store.reader().unwrap(), groups.clone()).unwrap();
     let read = store.clone();
-    let router = Api::new(Arc::new(Readers::new(move || read.reader())), hub.clone(), groups).router();
+    let api = Api::new(Arc::new(Readers::new(move || read.reader())), hub.clone(), groups);
+    let router = api.with_heartbeat(heartbeat).router();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -46,7 +51,13 @@ pub(crate) fn part(pair: &str, time: i64, price: &str) -> Deltas {
 
 impl Server {
     /// Stores a trade, and tells the hub.
-    fn flush(&self, number: u64, mut deltas: Deltas) {
+    fn flush(&self, number: u64, deltas: Deltas) {
+        let (deltas, stored) = self.store(number, deltas);
+        self.hub.flushed(0, number, Arc::new(deltas), stored);
+    }
+
+    /// Stores a trade as another process would: the hub hears nothing of it.
+    pub(crate) fn store(&self, number: u64, mut deltas: Deltas) -> (Deltas, Vec<Candle>) {
         deltas.roll_up();
         let mut store = self.store.clone();
         let partition = TopicPartition::new("t", number as i32);
@@ -54,7 +65,7 @@ impl Server {
         let advances = [Advance { partition, epoch: claim.epoch, from: claim.position, to: 1 }];
         let flush = Flush { group: "g", advances: &advances, deltas: &deltas, now: 0 };
         let flushed = store.flush(&flush).unwrap();
-        self.hub.flushed(0, number, Arc::new(deltas), flushed.candles);
+        (deltas, flushed.candles)
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {

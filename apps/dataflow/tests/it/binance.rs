@@ -1,10 +1,14 @@
 //! Binance's K-line streams over a real socket.
 
+use std::time::{Duration, Instant};
+
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::api::{Server, Socket, hear, part, say, server};
+use dataflow::api::Heartbeat;
+
+use crate::api::{Server, Socket, hear, part, say, server, server_with};
 
 async fn connect(server: &Server, path: &str) -> Socket {
     tokio_tungstenite::connect_async(format!("ws://{}{path}", server.address)).await.unwrap().0
@@ -131,4 +135,64 @@ async fn who_talks_too_fast_is_cut_off() {
     while server.hub.is_listening() {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_pair_that_only_another_process_has_seen_is_found_in_the_store() {
+    let server = server().await;
+    server.store(0, part("0xAb", 60, "1"));
+    server.store(1, part("0xOther", 60, "9"));
+    let mut socket = connect(&server, "/ws/1:0xAB@kline_1m").await;
+    let event = hear(&mut socket).await;
+    assert_eq!((&event["s"], &event["k"]["c"], &event["k"]["n"]), (&json!("1:0XAB"), &json!("1"), &json!(1)));
+    // And it goes on: what the other process stores is told though nothing of it was seen here.
+    server.store(2, part("0xAb", 61, "2"));
+    let event = loop {
+        let event = hear(&mut socket).await;
+        if event["k"]["n"] == 2 {
+            break event;
+        }
+    };
+    assert_eq!(event["k"]["c"], "2");
+}
+
+/// Fewer pings than the five messages a second that a client may send, and much patience: the machine may be busy.
+const QUICK: Heartbeat =
+    Heartbeat { ping_every: Duration::from_millis(400), silence_max: Duration::from_secs(3) };
+
+#[tokio::test]
+async fn who_answers_pings_is_kept_although_it_says_nothing_else() {
+    let server = server_with(QUICK).await;
+    let mut socket = connect(&server, "/ws/1:0xa@kline_1m").await;
+    let began = Instant::now();
+    let mut pings = 0;
+    // Each ping is answered below us, as the next message is read.
+    while began.elapsed() < QUICK.silence_max * 2 {
+        match tokio::time::timeout(Duration::from_secs(30), socket.next()).await.unwrap() {
+            Some(Ok(Message::Ping(_))) => pings += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(pings >= 2, "{pings}");
+    server.hub.parts(0, 1, part("0xA", 60, "1"));
+    let event = loop {
+        let message = tokio::time::timeout(Duration::from_secs(30), socket.next()).await.unwrap();
+        if let Message::Text(text) = message.unwrap().unwrap() {
+            break serde_json::from_str::<Value>(&text).unwrap();
+        }
+    };
+    assert_eq!(event["k"]["c"], "1");
+}
+
+#[tokio::test]
+async fn who_answers_no_ping_is_gone() {
+    let server = server_with(QUICK).await;
+    let began = Instant::now();
+    // It reads nothing, so that nothing is answered for it.
+    let _socket = connect(&server, "/ws/1:0xa@kline_1m").await;
+    while server.hub.is_listening() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is still listened to");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(began.elapsed() >= QUICK.silence_max, "gone after {:?}", began.elapsed());
 }

@@ -27,9 +27,21 @@ use super::Api;
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// Messages, pings and pongs that a client may send in a second.
 const MESSAGES_MAX: usize = 5;
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// A client that says no pong for so long, or takes no frame, is gone.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// When clients are asked whether they are there, and when they count as gone. The default is Binance's: 20 s and 60 s.
+#[derive(Debug, Clone, Copy)]
+pub struct Heartbeat {
+    /// A ping is sent each time this has passed.
+    pub ping_every: Duration,
+    /// A client that says no pong for so long, or takes no frame, is gone.
+    pub silence_max: Duration,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Heartbeat {
+        Heartbeat { ping_every: Duration::from_secs(20), silence_max: Duration::from_secs(60) }
+    }
+}
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -77,7 +89,7 @@ fn upgrade(
         Refusal(axum::http::StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     };
     let subscriber = api.hub.subscribers().join().map_err(busy)?;
-    let mut talk = Talk { session, bars: Bars::default(), subscriber, micros };
+    let mut talk = Talk { session, bars: Bars::default(), subscriber, micros, heartbeat: api.heartbeat };
     talk.perform(changes);
     let socket = socket.max_message_size(MESSAGE_BYTES_MAX);
     Ok(socket.on_upgrade(move |socket| talk.run(socket)).into_response())
@@ -88,6 +100,7 @@ struct Talk {
     bars: Bars,
     subscriber: Subscriber,
     micros: bool,
+    heartbeat: Heartbeat,
 }
 
 fn now_micros() -> i64 {
@@ -114,7 +127,8 @@ impl Talk {
 
     async fn run(mut self, mut socket: WebSocket) {
         let (mut pace, mut pong_at) = (Pace::default(), Instant::now());
-        let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        let Heartbeat { ping_every, silence_max } = self.heartbeat;
+        let mut ping = tokio::time::interval_at(Instant::now() + ping_every, ping_every);
         loop {
             let rest = self.bars.deadline().map(|at| at.saturating_sub(now_micros() / 1000));
             let closing = Duration::from_millis(rest.unwrap_or(i64::MAX >> 20).max(0).unsigned_abs());
@@ -124,7 +138,7 @@ impl Talk {
                     if !matches!(message, Message::Close(_)) && !pace.allows(Instant::now()) {
                         let reason = format!("more than {MESSAGES_MAX} messages in a second").into();
                         let close = CloseFrame { code: close_code::POLICY, reason };
-                        let _ = tokio::time::timeout(SILENCE_MAX, socket.send(Message::Close(Some(close)))).await;
+                        let _ = tokio::time::timeout(silence_max, socket.send(Message::Close(Some(close)))).await;
                         return;
                     }
                     match message {
@@ -143,7 +157,7 @@ impl Talk {
                     }
                 }
                 _ = ping.tick() => {
-                    if pong_at.elapsed() > SILENCE_MAX {
+                    if pong_at.elapsed() > silence_max {
                         return;
                     }
                     vec![Message::Ping("".into())]
@@ -160,7 +174,7 @@ impl Talk {
                 }
             };
             for message in messages {
-                if !matches!(tokio::time::timeout(SILENCE_MAX, socket.send(message)).await, Ok(Ok(()))) {
+                if !matches!(tokio::time::timeout(silence_max, socket.send(message)).await, Ok(Ok(()))) {
                     return;
                 }
             }
