@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use market_store::StoreError;
-use market_store::wallets::Outbox;
+use market_store::wallets::{ChannelSummary, Outbox};
 use serde::{Deserialize, Serialize};
 
 use super::config::Channel;
@@ -36,51 +36,43 @@ pub fn router(channels: &[Channel], outbox: Box<dyn Outbox>, wake: Wake) -> Rout
 struct Listed {
     channel: String,
     /// Missing where the configuration has no such channel any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
     pending: u64,
     sent: u64,
     failed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     oldest_pending_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     last_failure: Option<String>,
 }
 
 async fn list(State(shown): State<Shown>) -> Response {
     let channels = Arc::clone(&shown.channels);
     let found = blocking(shown.outbox, |outbox| outbox.outbox()).await;
-    let found = match found {
+    let mut found = match found {
         Ok(found) => found,
         Err(refusal) => return refusal,
     };
-    let kind = |name: &str| channels.iter().find(|(channel, _)| channel == name).map(|(_, kind)| *kind);
-    let mut listed: Vec<Listed> = found
-        .into_iter()
-        .map(|one| Listed {
-            kind: kind(&one.channel),
-            channel: one.channel,
-            pending: one.pending,
-            sent: one.sent,
-            failed: one.failed,
-            oldest_pending_at: one.oldest_pending_at,
-            last_error: one.last_error,
-            last_failure: one.last_failure,
-        })
-        .collect();
-    for (name, kind) in channels.iter() {
-        if !listed.iter().any(|one| one.channel == *name) {
-            let channel = name.clone();
-            listed.push(Listed {
-                channel,
-                kind: Some(kind),
-                pending: 0,
-                sent: 0,
-                failed: 0,
-                oldest_pending_at: None,
-                last_error: None,
-                last_failure: None,
-            });
+    for (name, _) in channels.iter() {
+        if !found.iter().any(|one| one.channel == *name) {
+            found.push(ChannelSummary { channel: name.clone(), ..ChannelSummary::default() });
         }
     }
+    let kind = |name: &str| channels.iter().find(|(channel, _)| channel == name).map(|(_, kind)| *kind);
+    let listed = |one: ChannelSummary| Listed {
+        kind: kind(&one.channel),
+        channel: one.channel,
+        pending: one.pending,
+        sent: one.sent,
+        failed: one.failed,
+        oldest_pending_at: one.oldest_pending_at,
+        last_error: one.last_error,
+        last_failure: one.last_failure,
+    };
+    let mut listed: Vec<Listed> = found.into_iter().map(listed).collect();
     listed.sort_by(|a, b| a.channel.cmp(&b.channel));
     Json(listed).into_response()
 }
@@ -114,7 +106,14 @@ async fn blocking<T: Send + 'static>(
     });
     match done.await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err((StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response()),
-        Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
+        Ok(Err(error)) => Err(refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
+        // Our own mistake, or the runtime is ending.
+        Err(error) => {
+            Err(refused(StatusCode::SERVICE_UNAVAILABLE, format!("the outbox's thread ended: {error}")))
+        }
     }
+}
+
+fn refused(status: StatusCode, error: String) -> Response {
+    (status, Json(serde_json::json!({ "error": error }))).into_response()
 }

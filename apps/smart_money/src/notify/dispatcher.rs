@@ -17,11 +17,24 @@ use tokio::task::JoinSet;
 use super::backoff::backoff;
 use super::channel::{Message, Verdict};
 use super::config::Channel;
-use super::http::{Http, TIMEOUT, TlsError};
+use super::http::{Http, TlsError};
 use super::rate::Rate;
 
-/// How long a lease holds: a dispatcher that died is replaced after that.
-const LEASE: Duration = Duration::from_secs(45);
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// A request and its answer, the connection included.
+    pub request: Duration,
+    /// How long a lease holds, longer than a request: a dispatcher that died is replaced after that.
+    pub lease: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing { request: Duration::from_secs(10), lease: Duration::from_secs(15) }
+    }
+}
+
 /// Rows that are leased at a time.
 const LEASED_MAX: usize = 16;
 /// Between two looks at the outbox where nobody wakes us: rows of other processes, and leases that end.
@@ -91,7 +104,20 @@ impl Notifier {
         outbox: Box<dyn Outbox>,
         registry: &Registry,
     ) -> Result<Notifier, TlsError> {
-        let http = Http::new(channels.iter().map(|channel| &channel.endpoint))?;
+        Notifier::start_with(Timing::default(), channels, outbox, registry)
+    }
+
+    /// As [`Notifier::start`], with other times.
+    ///
+    /// # Errors
+    /// As [`Notifier::start`].
+    pub fn start_with(
+        timing: Timing,
+        channels: &[Channel],
+        outbox: Box<dyn Outbox>,
+        registry: &Registry,
+    ) -> Result<Notifier, TlsError> {
+        let http = Http::new(timing.request, channels.iter().map(|channel| &channel.endpoint))?;
         let wake = Wake(Arc::new(watch::Sender::new(())));
         let stop = watch::Sender::new(false);
         let outbox: SharedOutbox = Arc::new(Mutex::new(outbox));
@@ -108,6 +134,7 @@ impl Notifier {
                 outbox: OutboxTask { outbox: Arc::clone(&outbox), away: false },
                 wake: wake.0.subscribe(),
                 stop: stop.subscribe(),
+                timing,
                 since: Instant::now(),
                 seed,
                 down: false,
@@ -143,6 +170,7 @@ struct Dispatcher {
     rate: Rate,
     counts: Counts,
     owner: String,
+    timing: Timing,
     wake: watch::Receiver<()>,
     stop: watch::Receiver<bool>,
     /// The zero of the clock that `rate` goes by.
@@ -160,7 +188,7 @@ impl Dispatcher {
             let Some(leased) = self.lease().await else { break };
             if leased.rows.is_empty() {
                 self.idle(leased.wait_until_ms).await;
-            } else if !self.send_all(leased.rows, leased_at + LEASE).await {
+            } else if !self.send_all(leased.rows, leased_at + self.timing.lease).await {
                 break;
             }
         }
@@ -176,10 +204,11 @@ impl Dispatcher {
     /// The oldest rows; `None` at the end.
     async fn lease(&mut self) -> Option<Leased> {
         let (channel, owner) = (self.channel.name.clone(), self.owner.clone());
+        let lease = self.timing.lease;
         self.outbox
             .insist(&mut self.stop, move |outbox| {
                 let now_ms = now_ms();
-                let until_ms = now_ms + millis(LEASE);
+                let until_ms = now_ms + millis(lease);
                 let request =
                     LeaseRequest { channel: &channel, owner: &owner, now_ms, until_ms, limit: LEASED_MAX };
                 outbox.lease(&request)
@@ -206,7 +235,7 @@ impl Dispatcher {
                 _ = self.stop.wait_for(|stop| *stop) => return false,
             }
             // By the clock that goes on while the process is frozen: what another may have sent by now is not ours to send.
-            if Instant::now() + TIMEOUT > lease_ends {
+            if Instant::now() + self.timing.request > lease_ends {
                 return true;
             }
             self.rate.sent(self.since.elapsed());

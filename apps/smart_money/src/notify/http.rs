@@ -20,8 +20,6 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use super::channel::{Answer, Request};
 use super::secret::Secret;
 
-/// A request and its answer, the connection included.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(15);
 /// What is read of an answer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Lark's gateway says here what others say in `Retry-After`.
@@ -96,8 +94,8 @@ pub(crate) enum PostError {
     Tls { server: String, source: std::io::Error },
     #[error("`{server}` did not answer as HTTP")]
     Talk { server: String, source: hyper::Error },
-    #[error("`{server}` did not answer within {} s", TIMEOUT.as_secs())]
-    Timeout { server: String },
+    #[error("`{server}` did not answer within {timeout:?}")]
+    Timeout { server: String, timeout: Duration },
     #[error("the request cannot be written")]
     Request(#[source] hyper::http::Error),
 }
@@ -105,20 +103,26 @@ pub(crate) enum PostError {
 /// Sends requests.
 #[derive(Clone)]
 pub(crate) struct Http {
+    timeout: Duration,
     tls: Option<TlsConnector>,
 }
 
 impl Http {
     /// With certificates of the system's authorities, if any of the endpoints needs them.
-    pub(crate) fn new<'a>(endpoints: impl IntoIterator<Item = &'a Endpoint>) -> Result<Http, TlsError> {
+    pub(crate) fn new<'a>(
+        timeout: Duration,
+        endpoints: impl IntoIterator<Item = &'a Endpoint>,
+    ) -> Result<Http, TlsError> {
         let tls = endpoints.into_iter().any(|endpoint| endpoint.tls);
-        Ok(Http { tls: tls.then(connector).transpose()? })
+        Ok(Http { timeout, tls: tls.then(connector).transpose()? })
     }
 
     /// Sends a request and reads the answer.
     pub(crate) async fn post(&self, to: &Endpoint, request: Request) -> Result<Answer, PostError> {
-        let timeout = || PostError::Timeout { server: to.server() };
-        tokio::time::timeout(TIMEOUT, self.exchange(to, request)).await.map_err(|_| timeout())?
+        match tokio::time::timeout(self.timeout, self.exchange(to, request)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(PostError::Timeout { server: to.server(), timeout: self.timeout }),
+        }
     }
 
     async fn exchange(&self, to: &Endpoint, request: Request) -> Result<Answer, PostError> {

@@ -21,5 +21,5 @@ mod text;
 
 pub use api::router;
 pub use config::{Channel, NotifyConfig};
-pub use dispatcher::{Notifier, Wake};
+pub use dispatcher::{Notifier, Timing, Wake};
 pub use http::TlsError;

@@ -1,0 +1,8 @@
+//! Notifications from outside: a receiver over HTTP, and dispatchers that are stopped, killed and doubled.
+
+#![expect(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is the failure")]
+
+mod channels;
+mod killed;
+mod receiver;
+mod world;
