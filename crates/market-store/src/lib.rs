@@ -6,6 +6,7 @@
 //!
 //! - [`SqliteStore`]: one file, several processes may write it;
 //! - [`MySqlStore`]: a database of MySQL or MariaDB, for many processes on many machines;
+//! - [`CachedStore`]: memory that is read, in front of a file that has all of it;
 //! - [`MemoryStore`]: the same behaviour without a file, for tests and for trying out.
 //!
 //! Services that share a group and write into different stores claim their partitions in all of them: [`GroupStores`].
@@ -20,6 +21,7 @@
 //! Candles carry the group that made them. Two groups that read the same trades make two whole copies, and nothing here ever
 //! merges across groups. What one group has in several stores are parts, and a [`MergedReader`] makes whole candles of them.
 
+mod cached;
 mod chart;
 mod error;
 mod group_stores;
@@ -31,6 +33,7 @@ mod sqlite;
 mod store;
 pub mod wallets;
 
+pub use cached::CachedStore;
 pub use chart::{Bar, ChartQuery, Take, chart};
 pub use error::{FlushError, StoreError};
 pub use group_stores::{GroupClaim, GroupStore, GroupStores};

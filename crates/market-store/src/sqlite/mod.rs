@@ -55,6 +55,17 @@ impl SqliteStore {
         self.connection.busy_timeout(timeout).map_err(|error| failure(&self.file, error))
     }
 
+    /// Every group that has candles, sorted.
+    pub(crate) fn groups(&self) -> Result<Vec<String>, StoreError> {
+        let fail = |error| failure(&self.file, error);
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT DISTINCT group_id FROM series ORDER BY group_id")
+            .map_err(fail)?;
+        let groups = statement.query_map([], |row| row.get(0)).map_err(fail)?;
+        groups.collect::<Result<_, _>>().map_err(fail)
+    }
+
     /// Lets the file grow to so many pages of 4 KiB and no further (never below what it has): then flushes fail with
     /// [`StoreError::Full`], change nothing, and go on once there is room.
     pub fn limit_pages(&mut self, pages: u32) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! What every store does.
 
 use market_data::{Interval, PairKey};
-use market_store::{CandleQuery, CandleStore, FlushError, MemoryStore, SqliteStore, Window};
+use market_store::{CachedStore, CandleQuery, CandleStore, FlushError, MemoryStore, SqliteStore, Window};
 
 use crate::support::{GROUP, MySql, advance, deltas, dump, flush, flush_as, partition};
 
@@ -13,6 +13,7 @@ fn each(test: impl Fn(&mut dyn CandleStore)) {
     if let Some(database) = MySql::new() {
         test(&mut database.store());
     }
+    test(&mut CachedStore::open(&folder.path().join("market.db"), MemoryStore::new).unwrap());
 }
 
 #[test]
