@@ -15,11 +15,13 @@
 
 pub mod api;
 mod counters;
+mod group_stores;
 pub mod hub;
 mod lane;
 mod road;
 mod sink;
 pub mod stages;
 
+pub use group_stores::{OtherStore, file_name};
 pub use road::{Road, Settings, groups_of};
 pub use sink::SharedStore;

@@ -11,11 +11,12 @@ use axum::routing::get;
 use kohort_runtime::{Group, GroupConfig, Running, Stats, kq};
 use kohort_service::metrics::Registry;
 use kohort_service::{Complaint, Kq, ServiceFile};
-use market_store::CandleStore;
+use market_store::{CandleStore, GroupStores};
 
 use crate::api::input::Source;
 use crate::api::{Readers, input};
 use crate::counters::Counters;
+use crate::group_stores::{OtherStore, claims};
 use crate::hub::Hub;
 use crate::lane::Lane;
 use crate::sink::{SharedStore, StoreSink};
@@ -30,6 +31,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// The brokers of all blocks, whatever they name: `up` has its own.
     pub brokers: Option<Vec<String>>,
+    /// Stores of other services that share a group with this one, beside those that its file names: `up` knows them.
+    pub others: Vec<OtherStore>,
     /// Where the service counts.
     pub registry: Registry,
     /// Who watches where the processor time goes; usually nobody.
@@ -39,7 +42,14 @@ pub struct Settings {
 impl Settings {
     /// The service as its file says.
     pub fn new(file: ServiceFile, data: impl Into<PathBuf>) -> Settings {
-        Settings { file, data: data.into(), brokers: None, registry: Registry::default(), stages: None }
+        Settings {
+            file,
+            data: data.into(),
+            brokers: None,
+            others: Vec::new(),
+            registry: Registry::default(),
+            stages: None,
+        }
     }
 }
 
@@ -63,12 +73,12 @@ pub struct Road {
 }
 
 impl Road {
-    /// Starts the hub and all groups over a store. Waits for no broker: one that is away is asked again for ever. Needs a tokio
+    /// Starts the hub and all groups over a store, by the name that other services have for it. Waits for no broker: one that is away is asked again for ever. Needs a tokio
     /// runtime.
     ///
     /// # Errors
     /// A [`Complaint`] where the file asks for what cannot be, and a store that gives no reader.
-    pub fn start(settings: &Settings, store: Box<dyn CandleStore>) -> anyhow::Result<Road> {
+    pub fn start(settings: &Settings, name: &str, store: Box<dyn CandleStore>) -> anyhow::Result<Road> {
         let file = &settings.file;
         if file.kqs.is_empty() {
             return Err(Complaint::new(format!("`{}` has nothing to consume", file.name))
@@ -79,6 +89,10 @@ impl Road {
         let groups = groups_of(file);
         let reader = store.reader().context("open a reader of the store")?;
         let hub = Hub::start(reader, groups.clone()).context("start the thread of the hub")?;
+        let mut others = settings.others.clone();
+        for named in &file.group_stores {
+            others.push(OtherStore::open(named)?);
+        }
         let store: SharedStore = Arc::new(Mutex::new(store));
         let opened = Arc::clone(&store);
         let readers = Readers::new(move || opened.lock().unwrap_or_else(PoisonError::into_inner).reader());
@@ -93,7 +107,7 @@ impl Road {
         let mut first_member = 0;
         for kq in &file.kqs {
             let running = road
-                .start_group(settings, kq, first_member, &store)
+                .start_group(settings, kq, first_member, &store, &|| claims(name, &store, &others))
                 .with_context(|| format!("start `{}` of {}", kq.name, kq.at))?;
             first_member += kq.consumers;
             road.running.push((kq.name.clone(), running));
@@ -107,6 +121,7 @@ impl Road {
         kq: &Kq,
         first_member: u32,
         store: &SharedStore,
+        claims: &dyn Fn() -> GroupStores,
     ) -> anyhow::Result<Running> {
         let service = &settings.file.name;
         let client = kq::client(kq, service, settings.brokers.as_deref())?;
@@ -124,7 +139,14 @@ impl Road {
         };
         let sink = |_member: usize| {
             let stages = settings.stages.clone();
-            StoreSink::new(Arc::clone(store), self.hub.clone(), kq.group.clone(), counters.clone(), stages)
+            StoreSink::new(
+                Arc::clone(store),
+                claims(),
+                self.hub.clone(),
+                kq.group.clone(),
+                counters.clone(),
+                stages,
+            )
         };
         Group::start(&client, GroupConfig::of(kq), worker, sink).context("start its members")
     }

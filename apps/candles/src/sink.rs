@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use kohort_client::TopicPartition;
 use kohort_runtime::{Claim, FlushBatch, Flushed, Sink};
 use market_data::Deltas;
-use market_store::{Advance, CandleStore, Flush, FlushError, StoreError};
+use market_store::{Advance, CandleStore, Flush, FlushError, GroupClaim, GroupStores, StoreError};
 use thiserror::Error;
 
 use crate::counters::Counters;
@@ -21,6 +21,8 @@ pub type SharedStore = Arc<Mutex<Box<dyn CandleStore>>>;
 /// A member's sink.
 pub(crate) struct StoreSink {
     store: SharedStore,
+    /// All stores of the group, our own among them. Locked, because a claim whose waiting was given up may still be under way.
+    claims: Arc<Mutex<GroupStores>>,
     hub: Hub,
     group: String,
     counters: Counters,
@@ -41,12 +43,13 @@ pub(crate) enum SinkError {
 impl StoreSink {
     pub(crate) fn new(
         store: SharedStore,
+        claims: GroupStores,
         hub: Hub,
         group: String,
         counters: Counters,
         stages: Option<Arc<Stages>>,
     ) -> StoreSink {
-        StoreSink { store, hub, group, counters, stages }
+        StoreSink { store, claims: Arc::new(Mutex::new(claims)), hub, group, counters, stages }
     }
 }
 
@@ -69,15 +72,15 @@ impl Sink for StoreSink {
     type Error = SinkError;
 
     async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Claim>, SinkError> {
-        let (store, group) = (Arc::clone(&self.store), self.group.clone());
+        let (stores, group) = (Arc::clone(&self.claims), self.group.clone());
         let wanted: Vec<_> = partitions.iter().map(stored).collect();
         let claims =
-            blocking(move || store.lock().unwrap_or_else(PoisonError::into_inner).claim(&group, &wanted));
-        let claim = |(partition, claim): (&TopicPartition, market_store::Claim)| Claim {
+            blocking(move || stores.lock().unwrap_or_else(PoisonError::into_inner).claim(&group, &wanted));
+        let claim = |(partition, claim): (&TopicPartition, GroupClaim)| Claim {
             partition: partition.clone(),
             epoch: claim.epoch,
             position: claim.position,
-            resume: claim.position,
+            resume: claim.resume,
         };
         Ok(partitions.iter().zip(claims.await?).map(claim).collect())
     }

@@ -25,7 +25,8 @@ pub struct Dataflow {
 /// # Errors
 /// A [`Complaint`] where the file asks for what cannot be, and a store that cannot be opened. Needs a tokio runtime.
 pub fn start(settings: &Settings) -> anyhow::Result<Dataflow> {
-    let road = Road::start(settings, open_store(settings)?)?;
+    let name = candles::file_name(&store_file(settings));
+    let road = Road::start(settings, &name, open_store(settings)?)?;
     let api = Api::new(road.readers().clone(), road.hub().clone(), road.groups().to_vec());
     Ok(Dataflow { road, api })
 }

@@ -1,0 +1,115 @@
+//! Two services share a group and keep what they read in different stores. Either of them is killed, frozen past its session and woken, or
+//! stopped, at random moments, and partitions go back and forth: the merge over both stores must be the reference to the last digit.
+//!
+//! `KOHORT_FIRE_SEED` replays a run, `KOHORT_FIRE_ROUNDS` makes it longer.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod services;
+
+use std::time::Duration;
+
+use services::{Cluster, Service};
+
+/// What the services take for a session; a freeze lasts longer.
+const SESSION: Duration = Duration::from_secs(1);
+/// A round's length, about.
+const ROUND: Duration = Duration::from_secs(4);
+
+/// Numbers from a seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+
+    fn pause(&mut self, from_ms: u64, to_ms: u64) {
+        std::thread::sleep(Duration::from_millis(from_ms + self.below(to_ms - from_ms)));
+    }
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: a number")))
+}
+
+/// One thing that happens to a service.
+fn strike(service: &mut Service, random: &mut Random) -> &'static str {
+    match random.below(5) {
+        0 | 1 => {
+            service.kill();
+            random.pause(50, 1_500);
+            service.start();
+            "killed"
+        }
+        2 | 3 => {
+            service.signal("-STOP");
+            std::thread::sleep(SESSION);
+            random.pause(200, 1_500);
+            service.signal("-CONT");
+            "frozen and woken"
+        }
+        _ => {
+            service.stop();
+            random.pause(50, 1_000);
+            service.start();
+            "stopped"
+        }
+    }
+}
+
+fn under_fire(cluster: Cluster, mut services: [Service; 2]) {
+    let (seed, rounds) = (setting("KOHORT_FIRE_SEED", 1), setting("KOHORT_FIRE_ROUNDS", 5));
+    println!("KOHORT_FIRE_SEED={seed} KOHORT_FIRE_ROUNDS={rounds}");
+    let mut random = Random(seed);
+    for service in &mut services {
+        service.start();
+    }
+    let feed = cluster.replay_within(ROUND * u32::try_from(rounds).unwrap());
+    for round in 0..rounds {
+        random.pause(0, 1_000);
+        let victim = usize::try_from(random.below(2)).unwrap();
+        let what = strike(&mut services[victim], &mut random);
+        println!("round {round}: {} {what}", services[victim].name());
+        // Now and then the other one has not got over it yet.
+        random.pause(0, 1_500);
+    }
+    feed.ends();
+    cluster.until_exact(&services);
+    // Whatever a zombie still has in hand would come now.
+    std::thread::sleep(2 * SESSION);
+    cluster.assert_exact(&services);
+    let shares = services.each_ref().map(Service::candles);
+    println!("candles with a part in each store: {shares:?}");
+    assert!(shares.iter().all(|share| *share > 0), "both had a part of the work: {shares:?}");
+    services.iter_mut().for_each(Service::stop);
+    cluster.assert_exact(&services);
+}
+
+#[test]
+fn two_services_with_a_store_each_count_each_trade_once() {
+    let cluster = Cluster::start();
+    let services = ["one", "two"].map(|name| cluster.dataflow(name));
+    under_fire(cluster, services);
+}
+
+/// Members that come and go every second while trades flow at full speed.
+#[test]
+fn a_storm_of_rebalances_changes_no_candle() {
+    let rounds = setting("KOHORT_FIRE_ROUNDS", 5);
+    let cluster = Cluster::start();
+    let mut services = ["one", "two"].map(|name| cluster.dataflow(name));
+    services[0].start();
+    let feed = cluster.replay_within(Duration::from_secs(2) * u32::try_from(rounds).unwrap());
+    for _ in 0..rounds {
+        services[1].start();
+        std::thread::sleep(Duration::from_secs(1));
+        services[1].stop();
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    feed.ends();
+    cluster.until_exact(&services);
+}
