@@ -65,6 +65,42 @@ impl Handler for Slowly {
     }
 }
 
+/// A store that takes its time until it is told: how many flushes began, how many records they had, and whether to go on.
+#[derive(Clone)]
+struct Gate {
+    begun: Arc<AtomicU64>,
+    records: Arc<AtomicU64>,
+    open: Arc<tokio::sync::Semaphore>,
+}
+
+impl Gate {
+    fn shut() -> Gate {
+        Gate {
+            begun: Arc::default(),
+            records: Arc::default(),
+            open: Arc::new(tokio::sync::Semaphore::new(0)),
+        }
+    }
+}
+
+impl Sink for Gate {
+    type Delta = u64;
+    type Error = Infallible;
+
+    async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Claim>, Infallible> {
+        let claim =
+            |p: &TopicPartition| Claim { partition: p.clone(), epoch: 1, position: None, resume: None };
+        Ok(partitions.iter().map(claim).collect())
+    }
+
+    async fn flush(&mut self, batch: Arc<FlushBatch<u64>>) -> Result<Flushed, Infallible> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.open.acquire().await.unwrap().forget();
+        self.records.fetch_add(batch.deltas.iter().sum(), Ordering::Relaxed);
+        Ok(Flushed::Done)
+    }
+}
+
 /// A broker with a topic of many small batches.
 async fn filled(folder: &tempfile::TempDir) -> (Broker, Client) {
     let mut config = Config::new(folder.path());
@@ -125,4 +161,37 @@ async fn reading_goes_on_after_a_slow_handler_has_caught_up() {
     let running = HandlerGroup::start(&client, config(2), Retries::default(), handler).unwrap();
     until(&done).await;
     assert!(running.stop().await.drained);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_under_way_calls_for_no_small_one_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_broker, client) = filled(&folder).await;
+    let mut config = config(1);
+    // Nothing is flushed for its age, and half of the limit is almost all that is there.
+    config.flush_interval = Duration::from_secs(600);
+    config.unflushed_bytes_max = 2 * VALUE * usize::try_from(RECORDS).unwrap();
+    let gate = Gate::shut();
+    let running = Group::start(&client, config, |_, _| Count(0), |_| gate.clone()).unwrap();
+    let reached = async |what: &str, number: &AtomicU64, least: u64| {
+        let wait = async {
+            while number.load(Ordering::Relaxed) < least {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what}");
+    };
+    reached("half of the limit is flushed", &gate.begun, 1).await;
+    // One more record comes while that goes on.
+    let producer = client.producer().build();
+    producer.send(Outgoing::to(TOPIC).value(b"late")).await.unwrap().await.unwrap();
+    let stats = running.stats();
+    reached("the late one is read", &stats.records, RECORDS + 1).await;
+    gate.open.add_permits(1);
+    reached("the flush is written", &stats.flushes, 1).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(gate.begun.load(Ordering::Relaxed), 1, "a flush of what came meanwhile");
+    gate.open.add_permits(9);
+    assert!(running.stop().await.drained);
+    assert_eq!(gate.records.load(Ordering::Relaxed), RECORDS + 1);
 }
