@@ -33,6 +33,9 @@ pub(crate) struct Core {
     pub(crate) polled: AtomicBool,
     /// The member is out because `next` was not called: its next call must tell it.
     pub(crate) awaits_poll: AtomicBool,
+    /// How often the driver went round.
+    #[cfg(test)]
+    pub(crate) rounds: AtomicU64,
 }
 
 /// What the lock is around.
@@ -79,6 +82,8 @@ impl Core {
             group,
             polled: AtomicBool::new(false),
             awaits_poll: AtomicBool::new(false),
+            #[cfg(test)]
+            rounds: AtomicU64::new(0),
         })
     }
 

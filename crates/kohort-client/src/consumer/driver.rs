@@ -35,6 +35,8 @@ pub(crate) async fn drive(core: Arc<Core>) {
         if core.lock().closed {
             return;
         }
+        #[cfg(test)]
+        core.rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let known = metadata.borrow_and_update().clone();
         core.follow(&known);
         let retry = core.start_partitions();
@@ -370,4 +372,36 @@ pub(crate) async fn commit_offsets(
         tokio::time::sleep(cluster.config.backoff.after(failures, cluster.roll())).await;
     }
     Err(CommitError::NoAnswer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Client, ClientConfig};
+
+    /// A partition is free while both lanes to its leader are under way: it is looked at again when a fetch counts as held up, not at once
+    /// and again, which kept a processor busy.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_driver_waits_for_fetches_that_are_under_way() {
+        let client = Client::new(ClientConfig::new(["127.0.0.1:1"])).unwrap();
+        let core = Core::new(client.consumer(), None);
+        let leader = 7;
+        {
+            let mut state = core.lock();
+            let id = state.parts.add(&TopicPartition::new("t", 0), Phase::Waiting, &Metadata::default());
+            state.parts.start_at(id, 0);
+            state.parts.get_mut(id).unwrap().leader = leader;
+            for lane in state.lanes.entry(leader).or_default() {
+                lane.under_way(1);
+            }
+        }
+        let driver = tokio::spawn(drive(core.clone()));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let rounds = core.rounds.load(Ordering::Relaxed);
+        driver.abort();
+        assert!((1..100).contains(&rounds), "{rounds} rounds");
+    }
 }

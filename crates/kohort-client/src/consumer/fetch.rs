@@ -40,6 +40,14 @@ pub(crate) struct Lane {
     session: FetchSession,
 }
 
+#[cfg(test)]
+impl Lane {
+    /// As if a request had just left.
+    pub(crate) fn under_way(&mut self, number: u64) {
+        self.in_flight = Some((number, Instant::now()));
+    }
+}
+
 /// Which lanes may begin a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lanes {
