@@ -74,8 +74,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
 type Reader = fn(&Path) -> Result<ServiceFile, Complaint>;
 
 /// The services whose files have keys that only they have.
-const OWN_KEYS: [(&str, Reader); 1] =
-    [("consumer", |path| ::consumer::Settings::read(path).map(|settings| settings.file))];
+const OWN_KEYS: [(&str, Reader); 2] = [
+    ("consumer", |path| ::consumer::Settings::read(path).map(|settings| settings.file)),
+    ("smartmoney", |path| ::smart_money::config::Own::read(path).map(|(file, _)| file)),
+];
 
 /// Reads a file as whichever service understands it; what nobody does is said in the words of the service that it is named after.
 fn read(path: &Path) -> Result<ServiceFile, Complaint> {

@@ -28,6 +28,7 @@ mod progress;
 mod record;
 mod replay;
 mod sim;
+mod smart_money;
 mod time;
 mod topics;
 mod up;
@@ -74,6 +75,8 @@ enum Command {
     Up(up::Args),
     Broker(broker::Args),
     Dataflow(dataflow::Args),
+    #[command(name = "smart-money")]
+    SmartMoney(smart_money::Args),
     Consumer(consumer::Args),
     Replay(replay::Args),
     Verify(verify::Args),
@@ -93,6 +96,7 @@ impl Command {
     fn log_level(&self) -> &'static str {
         match self {
             Command::Up(_) | Command::Broker(_) | Command::Dataflow(_) | Command::Consumer(_) => "info",
+            Command::SmartMoney(_) => "info",
             Command::Replay(_) | Command::Verify(_) | Command::Check(_) | Command::Sim(_) => "info",
             Command::Topics(_) | Command::Groups(_) | Command::KafkaConsumerGroups(_) => "warn",
             Command::Produce(_) | Command::Consume(_) | Command::Bench(_) => "warn",
@@ -132,6 +136,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Up(args) => up::run(args).await,
         Command::Dataflow(args) => dataflow::run(args).await,
+        Command::SmartMoney(args) => smart_money::run(args).await,
         Command::Consumer(args) => consumer::run(args).await,
         Command::Broker(args) => broker::run(args).await,
         Command::Replay(args) => replay::run(args).await,

@@ -1,10 +1,11 @@
-//! `kohort up`: everything in one process: broker, topics, dataflow, feed, page and API. Loopback unless told otherwise.
+//! `kohort up`: everything in one process: broker, topics, dataflow, smart money, feed, page and API. Loopback unless told otherwise.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ::dataflow::Dataflow;
+use ::smart_money::SmartMoney;
 use anyhow::Context;
 use console::{Console, History};
 use kohort_broker::Broker;
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::feed::{live, sets};
 use crate::http::{self, Server};
-use crate::{Outcome, broker, feed};
+use crate::{Outcome, broker, feed, smart_money};
 
 /// The services' file, as it ships: the groups and topics of the original.
 const DATAFLOW_FILE: &str = include_str!("../../dataflow/etc/dataflow.yaml");
@@ -82,10 +83,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
     let shutdown = Shutdown::on_signals().context("listen for signals")?;
     // Before anything is written: a busy port or a file that cannot be read must leave nothing behind.
     let listener = http::bind(&args.http).await?;
-    let sets = load_feed(&args).await?;
-    if shutdown.is_requested() {
-        return Ok(Outcome::Done);
-    }
+    let sets = tokio::select! {
+        sets = load_feed(&args) => sets?,
+        () = shutdown.requested() => return Ok(Outcome::Done),
+    };
     let broker = Arc::new(broker::start(&args.data, &args.broker, settings, "--broker").await?);
     let outcome = serve(&args, &broker, listener, sets, &shutdown).await;
     if let Some(broker) = Arc::into_inner(broker) {
@@ -115,7 +116,8 @@ async fn serve(
     let brokers = vec![broker.address().to_string()];
     let client = Client::new(ClientConfig::new(brokers.clone()).client_id("up")).context("make a client")?;
     let mut file = ServiceFile::parse("dataflow", "apps/dataflow/etc/dataflow.yaml", DATAFLOW_FILE)?;
-    for kq in &mut file.kqs {
+    let mut wallets = smart_money::for_up(&args.data)?;
+    for kq in file.kqs.iter_mut().chain(&mut wallets.file.kqs) {
         if shutdown.is_requested() {
             return Ok(());
         }
@@ -125,21 +127,26 @@ async fn serve(
         kq.instance_id.get_or_insert_with(|| format!("up-{}", kq.name));
     }
     let mut settings = ::dataflow::Settings::new(file, &args.data);
-    settings.brokers = Some(brokers);
+    settings.brokers = Some(brokers.clone());
     settings.registry = registry.clone();
     let mut dataflow = ::dataflow::start(&settings).context("start dataflow")?;
+    (wallets.brokers, wallets.registry) = (Some(brokers), registry.clone());
+    let mut wallets = ::smart_money::start(&wallets).context("start smart money")?;
     let history: Arc<dyn History> = Arc::new(EventLog(Arc::downgrade(broker)));
     let console = Console::new(client.clone(), Some(history), registry.clone());
     let input = candles::api::input::router(dataflow.road().sources().to_vec());
-    let server = Server::start(listener, dataflow.api().merge(input).merge(console.router()), shutdown)?;
+    let api = dataflow.api().merge(input).merge(wallets.api());
+    let server = Server::start(listener, api.merge(console.router()), shutdown)?;
     let mut feeds = start_feed(&client, sets, &registry, shutdown).await?;
     let outcome = tokio::select! {
         () = shutdown.requested() => Ok(()),
         why = dataflow.failed() => Err(anyhow::anyhow!("dataflow: {why}")),
+        why = wallets.failed() => Err(anyhow::anyhow!("smart money: {why}")),
         Some(ended) = feeds.join_next() => ended.context("run the feed").flatten(),
     };
     shutdown.request();
-    stop(feeds, dataflow, server, shutdown.left_of(STOP_GRACE)).await;
+    let services = stop_services(dataflow, wallets, shutdown.left_of(STOP_GRACE));
+    tokio::join!(async { while feeds.join_next().await.is_some() {} }, services, server.stop());
     outcome
 }
 
@@ -166,17 +173,16 @@ async fn start_feed(
     Ok(feeds)
 }
 
-/// Ends everything that stands on the broker, side by side.
-async fn stop(mut feeds: JoinSet<anyhow::Result<()>>, dataflow: Dataflow, server: Server, grace: Duration) {
-    let services = async {
-        match tokio::time::timeout(grace, dataflow.stop()).await {
-            Ok(true) => tracing::info!("dataflow stopped, everything is stored and committed"),
-            Ok(false) | Err(_) => {
-                tracing::warn!("dataflow stopped; what was in hand is read again at the next start")
-            }
-        }
+/// Ends the services side by side.
+async fn stop_services(dataflow: Dataflow, wallets: SmartMoney, grace: Duration) {
+    let ended = |name: &str, drained: bool| match drained {
+        true => tracing::info!("{name} stopped, everything is stored and committed"),
+        false => tracing::warn!("{name} stopped; what was in hand is read again at the next start"),
     };
-    tokio::join!(async { while feeds.join_next().await.is_some() {} }, services, server.stop());
+    tokio::join!(
+        async { ended("dataflow", tokio::time::timeout(grace, dataflow.stop()).await == Ok(true)) },
+        async { ended("smart money", tokio::time::timeout(grace, wallets.stop()).await == Ok(true)) },
+    );
 }
 
 /// The broker's event log, for as long as there is a broker.

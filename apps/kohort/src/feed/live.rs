@@ -116,7 +116,7 @@ async fn round(producer: &Producer, set: &Set, play: Play, sent: &Counter) -> an
     let mut value = Vec::new();
     for message in set.messages.iter() {
         send::wait_until(play.due_ms(message.time_ms)).await;
-        message.write_at(&mut value, |ms| play.due_ms(ms));
+        message.write_anew(&mut value, |ms| play.due_ms(ms));
         send::enqueue(producer, topic_of(&message.chain_id), message, &value).await?;
         sent.add(message.trades.into());
     }

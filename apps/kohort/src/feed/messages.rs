@@ -59,20 +59,33 @@ enum TimeKind {
     Millis,
     /// `create_time`, RFC 3339 text: becomes the time of its trade.
     Text,
+    /// Behind the last character of `tx_hash`: what happens at another time is another transaction.
+    Behind,
 }
 
 impl Message {
     /// Writes the value into `out` (which is cleared), each time replaced by `map` of it, in milliseconds.
     pub(crate) fn write_at(&self, out: &mut Vec<u8>, map: impl Fn(i64) -> i64) {
+        self.write(out, false, map);
+    }
+
+    /// The same as trades of their own: the new time stands behind each `tx_hash` too, or whoever knows trades by their transactions
+    /// would take them for those of the last time.
+    pub(crate) fn write_anew(&self, out: &mut Vec<u8>, map: impl Fn(i64) -> i64) {
+        self.write(out, true, map);
+    }
+
+    fn write(&self, out: &mut Vec<u8>, anew: bool, map: impl Fn(i64) -> i64) {
         out.clear();
         let mut from = 0;
-        for spot in &self.times {
+        for spot in self.times.iter().filter(|spot| anew || spot.kind != TimeKind::Behind) {
             out.extend_from_slice(&self.value[from..spot.range.start]);
             let ms = map(spot.ms);
             let text = match spot.kind {
                 TimeKind::Seconds => ms.div_euclid(1000).to_string(),
                 TimeKind::Millis => ms.to_string(),
                 TimeKind::Text => format!("\"{}\"", rfc3339(ms)),
+                TimeKind::Behind => format!("@{ms}"),
             };
             out.extend_from_slice(text.as_bytes());
             from = spot.range.end;
@@ -221,10 +234,10 @@ impl Fields {
         let mut deserializer = serde_json::Deserializer::from_str(line);
         let mut fields = deserializer.deserialize_map(FieldsVisitor { line })?;
         deserializer.end()?;
-        // A text time has no number of its own here: it follows its trade.
+        // These have no number of their own here: they follow their trade.
         let trade_ms = fields.block_time.saturating_mul(1000);
         for spot in &mut fields.times {
-            if spot.kind == TimeKind::Text {
+            if matches!(spot.kind, TimeKind::Text | TimeKind::Behind) {
                 spot.ms = trade_ms;
             }
         }
@@ -234,7 +247,9 @@ impl Fields {
     fn spot(&mut self, line: &str, raw: &RawValue, kind: TimeKind, ms: i64) {
         // The raw text is a slice of the line, so the distance between the two is its place.
         let start = raw.get().as_ptr().addr() - line.as_ptr().addr();
-        self.times.push(TimeSpot { range: start..start + raw.get().len(), kind, ms });
+        let end = start + raw.get().len();
+        let range = if kind == TimeKind::Behind { end - 1..end - 1 } else { start..end };
+        self.times.push(TimeSpot { range, kind, ms });
     }
 }
 
@@ -273,6 +288,12 @@ impl<'de> Visitor<'de> for FieldsVisitor<'de> {
                 "create_time" => {
                     let raw: &RawValue = map.next_value()?;
                     fields.spot(self.line, raw, TimeKind::Text, 0);
+                }
+                "tx_hash" => {
+                    let raw: &RawValue = map.next_value()?;
+                    if raw.get().starts_with('"') && raw.get().len() > 2 {
+                        fields.spot(self.line, raw, TimeKind::Behind, 0);
+                    }
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
@@ -365,6 +386,19 @@ mod tests {
             r#"[{"p":1.50,"block_time":1704412883,"pair_info":{"block_time":5},"block_time_ms":1704412883342,"create_time":"2024-01-05T00:01:23.000Z"}]"#
         );
         assert_eq!(message.time_ms, 1_704_412_823_000);
+    }
+
+    #[test]
+    fn a_trade_that_is_played_anew_is_another_transaction() {
+        let line = r#"{"tx_hash":"0xab","block_time":5,"hash_id":"0xab-1"}"#;
+        let message = &collect(Keying::Slot, &[line, r#"{"tx_hash":"","block_time":5}"#])[0];
+        let mut out = Vec::new();
+        message.write_anew(&mut out, |ms| ms + 60_000);
+        let anew =
+            r#"[{"tx_hash":"0xab@65000","block_time":65,"hash_id":"0xab-1"},{"tx_hash":"","block_time":65}]"#;
+        assert_eq!(std::str::from_utf8(&out).unwrap(), anew);
+        message.write_at(&mut out, |ms| ms + 60_000);
+        assert_eq!(std::str::from_utf8(&out).unwrap(), anew.replace("@65000", ""));
     }
 
     #[test]

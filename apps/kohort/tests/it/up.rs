@@ -23,6 +23,10 @@ fn the_feed_becomes_candles_and_a_second_start_goes_on_where_the_first_was_kille
     let before = up.until(GROUP, |group| group["state"] == "Stable" && committed(group) > 4000);
     assert!(before["members"].as_array().is_some_and(|members| members.len() == 2));
     assert!(up.ask("/api/events")[0]["text"].is_string());
+    // The wallets that ship are known: 61 of two sets, and the past has 1697 and 23 trades of theirs.
+    let known = up.until("/api/smart-money", |known| known["trades"].as_u64().is_some_and(|n| n >= 1720));
+    assert_eq!(known["addresses"], 61);
+    assert!(up.ask("/api/smart-money/trades?limit=1")[0]["wallet"].is_string());
     for (path, status) in [
         ("/api/none", " 404 "),
         ("/api/groups/none", " 404 "),
