@@ -1,4 +1,4 @@
-//! Who may flush a partition.
+//! Who may flush a partition, and how far it is: the same in every kind of store.
 
 use mysql::prelude::Queryable;
 use mysql::{Conn, Value};
@@ -6,15 +6,17 @@ use mysql::{Conn, Value};
 use super::address::MySqlAddress;
 use super::link::failure;
 use super::row::{integer, integer_or_null, repeat, text};
-use crate::{Claim, StoreError, TopicPartition};
+use super::schema::PositionTables;
+use crate::{Advance, Claim, FlushError, StoreError, TopicPartition};
 
 /// Partitions that one statement raises.
 const PER_STATEMENT: usize = 500;
 
 /// Raises the epoch of each partition and reads its position. Runs in a transaction.
-pub(super) fn claim(
+pub(crate) fn claim(
     connection: &mut Conn,
     address: &MySqlAddress,
+    tables: PositionTables,
     group: &str,
     partitions: &[TopicPartition],
 ) -> Result<Vec<Claim>, StoreError> {
@@ -22,7 +24,10 @@ pub(super) fn claim(
     // The row of the group first, as in a flush: whoever writes for the group waits here, and no two wait for each other.
     connection
         .exec_drop(
-            "INSERT INTO candle_groups (group_id, changes) VALUES (?, 0) ON DUPLICATE KEY UPDATE changes = changes",
+            format!(
+                "INSERT INTO {} (group_id, changes) VALUES (?, 0) ON DUPLICATE KEY UPDATE changes = changes",
+                tables.groups
+            ),
             (group.as_bytes(),),
         )
         .map_err(fail)?;
@@ -37,14 +42,15 @@ pub(super) fn claim(
         connection
             .exec_drop(
                 format!(
-                    "INSERT INTO candle_positions (group_id, topic, partition_id, epoch) VALUES {rows}
-                     ON DUPLICATE KEY UPDATE epoch = epoch + 1"
+                    "INSERT INTO {} (group_id, topic, partition_id, epoch) VALUES {rows}
+                     ON DUPLICATE KEY UPDATE epoch = epoch + 1",
+                    tables.positions
                 ),
                 values,
             )
             .map_err(fail)?;
     }
-    let all = positions(connection, address, group)?;
+    let all = positions(connection, address, tables, group)?;
     let of = |partition: &TopicPartition| all.binary_search_by(|claim| claim.partition.cmp(partition));
     let claim = |partition: &TopicPartition| {
         let missing = || StoreError::Damaged {
@@ -58,16 +64,19 @@ pub(super) fn claim(
 }
 
 /// The positions of a group, sorted by partition.
-pub(super) fn positions(
+pub(crate) fn positions(
     connection: &mut Conn,
     address: &MySqlAddress,
+    tables: PositionTables,
     group: &str,
 ) -> Result<Vec<Claim>, StoreError> {
     let fail = |error| failure(address, error);
     let rows = connection
         .exec_iter(
-            "SELECT topic, partition_id, epoch, position FROM candle_positions WHERE group_id = ?
-             ORDER BY topic, partition_id",
+            format!(
+                "SELECT topic, partition_id, epoch, position FROM {} WHERE group_id = ? ORDER BY topic, partition_id",
+                tables.positions
+            ),
             (group.as_bytes(),),
         )
         .map_err(fail)?;
@@ -83,4 +92,49 @@ pub(super) fn positions(
         });
     }
     Ok(claims)
+}
+
+/// Checks epochs and positions, then moves the positions: all of them or, by the error, none. Runs in a transaction that holds the row of
+/// the group.
+pub(crate) fn advance(
+    connection: &mut Conn,
+    address: &MySqlAddress,
+    tables: PositionTables,
+    group: &str,
+    advances: &[Advance],
+) -> Result<(), FlushError> {
+    let found = positions(connection, address, tables, group)?;
+    for advance in advances {
+        let at = found.binary_search_by(|claim| claim.partition.cmp(&advance.partition));
+        let (found_epoch, found) = at.map_or((0, None), |at| (found[at].epoch, found[at].position));
+        if (found_epoch, found) != (advance.epoch, advance.from) {
+            return Err(FlushError::Fenced {
+                partition: advance.partition.clone(),
+                epoch: advance.epoch,
+                from: advance.from,
+                found_epoch,
+                found,
+            });
+        }
+    }
+    for some in advances.chunks(PER_STATEMENT) {
+        let rows = repeat("(?, ?, ?, ?, ?)", some.len(), ", ");
+        let values = |advance: &Advance| {
+            let topic = advance.partition.topic.as_bytes();
+            let partition = advance.partition.partition;
+            [group.as_bytes().into(), topic.into(), partition.into(), advance.to.into(), advance.epoch.into()]
+        };
+        let values: Vec<Value> = some.iter().flat_map(values).collect();
+        connection
+            .exec_drop(
+                format!(
+                    "INSERT INTO {} (group_id, topic, partition_id, position, epoch) VALUES {rows}
+                     ON DUPLICATE KEY UPDATE position = VALUES(position)",
+                    tables.positions
+                ),
+                values,
+            )
+            .map_err(|error| failure(address, error))?;
+    }
+    Ok(())
 }

@@ -7,10 +7,10 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, Value};
 
 use super::address::MySqlAddress;
-use super::claim::positions;
 use super::known::{Key, Memory, Series, Span};
 use super::link::{Link, failure};
 use super::row::{self, integer, repeat, series, text};
+use super::{claim, schema};
 use crate::{Flush, FlushError, Flushed, StoreError};
 
 /// Rows that one statement writes or asks for. A few sizes, so that the statements of all sizes stay prepared; parsing a thousand rows of
@@ -56,7 +56,8 @@ type CandleRow = (Key, Candle, Prices);
 impl Writer<'_> {
     fn flush(&mut self, memory: &mut Memory) -> Result<Vec<Candle>, FlushError> {
         memory.begin(self.lock_group()?);
-        self.advance()?;
+        let (group, advances) = (self.flush.group, self.flush.advances);
+        claim::advance(self.connection, self.address, schema::CANDLES.positions, group, advances)?;
         let numbers = self.series_of_pairs(memory)?;
         self.learn_spans(memory, &numbers)?;
         let deltas = &self.flush.deltas.candles;
@@ -98,47 +99,6 @@ impl Writer<'_> {
             vec![self.flush.group.as_bytes().into()],
         )?;
         Ok(self.connection.last_insert_id().cast_signed())
-    }
-
-    /// Checks epochs and positions, then moves the positions: all of them or, by the error, none.
-    fn advance(&mut self) -> Result<(), FlushError> {
-        let group = self.flush.group;
-        let found = positions(self.connection, self.address, group)?;
-        for advance in self.flush.advances {
-            let at = found.binary_search_by(|claim| claim.partition.cmp(&advance.partition));
-            let (found_epoch, found) = at.map_or((0, None), |at| (found[at].epoch, found[at].position));
-            if (found_epoch, found) != (advance.epoch, advance.from) {
-                return Err(FlushError::Fenced {
-                    partition: advance.partition.clone(),
-                    epoch: advance.epoch,
-                    from: advance.from,
-                    found_epoch,
-                    found,
-                });
-            }
-        }
-        for some in batches(self.flush.advances, SIZES[0]) {
-            let rows = repeat("(?, ?, ?, ?, ?)", some.len(), ", ");
-            let values = |advance: &crate::Advance| {
-                let topic = advance.partition.topic.as_bytes();
-                let partition = advance.partition.partition;
-                [
-                    group.as_bytes().into(),
-                    topic.into(),
-                    partition.into(),
-                    advance.to.into(),
-                    advance.epoch.into(),
-                ]
-            };
-            self.execute(
-                &format!(
-                    "INSERT INTO candle_positions (group_id, topic, partition_id, position, epoch) VALUES {rows}
-                     ON DUPLICATE KEY UPDATE position = VALUES(position)"
-                ),
-                some.iter().flat_map(values).collect(),
-            )?;
-        }
-        Ok(())
     }
 
     /// The number of each pair's series, made where missing.

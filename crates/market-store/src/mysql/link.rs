@@ -4,7 +4,7 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder, SslOpts};
 
 use super::address::{MySqlAddress, Place, Tls};
-use super::schema;
+use super::schema::{self, Schema};
 use crate::StoreError;
 
 /// How long a statement waits for another's lock, in seconds. A flush takes well below a second; ten mean that something hangs.
@@ -19,7 +19,7 @@ const PREPARED_MAX: usize = 32;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// Claims and flushes. Each statement sees what is committed: the row of the group keeps others away.
     Write,
     /// Questions. Each sees one state.
@@ -27,25 +27,26 @@ pub(super) enum Purpose {
 }
 
 /// A server, and a connection to it while there is one.
-pub(super) struct Link {
+pub(crate) struct Link {
     address: MySqlAddress,
     purpose: Purpose,
+    schema: &'static Schema,
     connection: Option<Conn>,
 }
 
 impl Link {
-    pub(super) fn new(address: MySqlAddress, purpose: Purpose) -> Link {
-        Link { address, purpose, connection: None }
+    pub(crate) fn new(address: MySqlAddress, purpose: Purpose, schema: &'static Schema) -> Link {
+        Link { address, purpose, schema, connection: None }
     }
 
-    pub(super) fn address(&self) -> &MySqlAddress {
+    pub(crate) fn address(&self) -> &MySqlAddress {
         &self.address
     }
 
     /// Connects, if there is no connection, and brings the schema up to date.
-    pub(super) fn connect(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn connect(&mut self) -> Result<(), StoreError> {
         if self.connection.is_none() {
-            self.connection = Some(connect(&self.address, self.purpose)?);
+            self.connection = Some(connect(&self.address, self.purpose, self.schema)?);
         }
         Ok(())
     }
@@ -54,7 +55,7 @@ impl Link {
     ///
     /// Only a connection whose transaction was committed is used again. After an error or a panic of `work` it is closed: the server
     /// takes back what was not committed, and the next call looks at the tables anew.
-    pub(super) fn transaction<T, E: From<StoreError>>(
+    pub(crate) fn transaction<T, E: From<StoreError>>(
         &mut self,
         work: impl FnOnce(&mut Conn) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -85,13 +86,13 @@ impl Link {
                 return Ok(connection);
             }
         }
-        let mut connection = connect(&self.address, self.purpose)?;
+        let mut connection = connect(&self.address, self.purpose, self.schema)?;
         connection.query_drop(begin).map_err(|error| failure(&self.address, error))?;
         Ok(connection)
     }
 }
 
-fn connect(address: &MySqlAddress, purpose: Purpose) -> Result<Conn, StoreError> {
+fn connect(address: &MySqlAddress, purpose: Purpose, schema: &Schema) -> Result<Conn, StoreError> {
     let options = OptsBuilder::new()
         .user(Some(&address.user))
         .pass(Some(&address.password))
@@ -129,13 +130,13 @@ fn connect(address: &MySqlAddress, purpose: Purpose) -> Result<Conn, StoreError>
                  wait_timeout = {IDLE_S} /*M!100300 , idle_transaction_timeout = {IDLE_TRANSACTION_S} */"
         ))
         .map_err(fail)?;
-    schema::prepare(&mut connection, address)?;
+    schema::prepare(&mut connection, address, schema)?;
     Ok(connection)
 }
 
 /// Sorts the server's and the driver's errors by what a person can do about them. Codes: `share/errmsg-utf8.txt` of MariaDB, the
 /// same in MySQL.
-pub(super) fn failure(address: &MySqlAddress, error: mysql::Error) -> StoreError {
+pub(crate) fn failure(address: &MySqlAddress, error: mysql::Error) -> StoreError {
     let store = address.to_string();
     let code = if let mysql::Error::MySqlError(error) = &error { error.code } else { 0 };
     let source = Box::new(error);

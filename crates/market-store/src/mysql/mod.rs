@@ -15,13 +15,13 @@
 //! again, it is fenced by its own success, and its owner claims and goes on behind it.
 
 mod address;
-mod claim;
+pub(crate) mod claim;
 mod flush;
 mod known;
-mod link;
+pub(crate) mod link;
 mod query;
-mod row;
-mod schema;
+pub(crate) mod row;
+pub(crate) mod schema;
 
 pub use address::{BadMySqlAddress, MySqlAddress};
 
@@ -40,7 +40,10 @@ pub struct MySqlStore {
 impl MySqlStore {
     /// A store at an address. Nothing is asked of the server yet.
     pub fn new(address: MySqlAddress) -> MySqlStore {
-        MySqlStore { link: Link::new(address, Purpose::Write), flusher: flush::Flusher::default() }
+        MySqlStore {
+            link: Link::new(address, Purpose::Write, &schema::CANDLES),
+            flusher: flush::Flusher::default(),
+        }
     }
 
     /// Connects and makes the tables, as the first claim would: to hear of a wrong password before anything depends on it.
@@ -52,12 +55,14 @@ impl MySqlStore {
 impl Positions for MySqlStore {
     fn claim(&mut self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Claim>, StoreError> {
         let address = self.link.address().clone();
-        self.link.transaction(|connection| claim::claim(connection, &address, group, partitions))
+        let tables = schema::CANDLES.positions;
+        self.link.transaction(|connection| claim::claim(connection, &address, tables, group, partitions))
     }
 
     fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError> {
         let address = self.link.address().clone();
-        self.link.transaction(|connection| claim::positions(connection, &address, group))
+        let tables = schema::CANDLES.positions;
+        self.link.transaction(|connection| claim::positions(connection, &address, tables, group))
     }
 }
 
@@ -67,7 +72,7 @@ impl CandleStore for MySqlStore {
     }
 
     fn reader(&self) -> Result<Box<dyn CandleReader>, StoreError> {
-        let link = Link::new(self.link.address().clone(), Purpose::Read);
+        let link = Link::new(self.link.address().clone(), Purpose::Read, &schema::CANDLES);
         Ok(Box::new(query::Reader::new(link)))
     }
 }

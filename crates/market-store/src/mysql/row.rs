@@ -98,7 +98,7 @@ pub(super) fn write(out: &mut Vec<Value>, key: (i64, i64, u32), candle: &Candle,
 }
 
 /// So many times `one`, with `between` between them: `(?, ?), (?, ?)`.
-pub(super) fn repeat(one: &str, times: usize, between: &str) -> String {
+pub(crate) fn repeat(one: &str, times: usize, between: &str) -> String {
     let mut all = String::with_capacity((one.len() + between.len()) * times);
     for time in 0..times {
         if time > 0 {
@@ -110,7 +110,7 @@ pub(super) fn repeat(one: &str, times: usize, between: &str) -> String {
 }
 
 /// A whole number of a row.
-pub(super) fn integer(row: &Row, column: usize, address: &MySqlAddress) -> Result<i64, StoreError> {
+pub(crate) fn integer(row: &Row, column: usize, address: &MySqlAddress) -> Result<i64, StoreError> {
     match row.as_ref(column) {
         Some(Value::Int(number)) => Ok(*number),
         Some(Value::UInt(number)) => Ok(number.cast_signed()),
@@ -119,7 +119,7 @@ pub(super) fn integer(row: &Row, column: usize, address: &MySqlAddress) -> Resul
 }
 
 /// A whole number of a row that may be missing.
-pub(super) fn integer_or_null(
+pub(crate) fn integer_or_null(
     row: &Row,
     column: usize,
     address: &MySqlAddress,
@@ -128,12 +128,12 @@ pub(super) fn integer_or_null(
 }
 
 /// A text of a row.
-pub(super) fn text<'a>(row: &'a Row, column: usize, address: &MySqlAddress) -> Result<&'a str, StoreError> {
+pub(crate) fn text<'a>(row: &'a Row, column: usize, address: &MySqlAddress) -> Result<&'a str, StoreError> {
     std::str::from_utf8(bytes(row, column, address)?).map_err(|_| damaged(row, column, "text", address))
 }
 
 /// A text of a row that may be missing.
-pub(super) fn text_or_null(
+pub(crate) fn text_or_null(
     row: &Row,
     column: usize,
     address: &MySqlAddress,
@@ -158,7 +158,7 @@ fn bytes<'a>(row: &'a Row, column: usize, address: &MySqlAddress) -> Result<&'a 
 }
 
 /// A stored value that cannot be what this program wrote.
-pub(super) fn damaged(row: &Row, column: usize, what: &'static str, address: &MySqlAddress) -> StoreError {
+pub(crate) fn damaged(row: &Row, column: usize, what: &'static str, address: &MySqlAddress) -> StoreError {
     let value = row.as_ref(column).map_or_else(|| "nothing".to_owned(), |value| value.as_sql(true));
     StoreError::Damaged { store: address.to_string(), what, value }
 }

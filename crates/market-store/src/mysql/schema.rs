@@ -11,16 +11,42 @@ use super::address::MySqlAddress;
 use super::link::failure;
 use crate::StoreError;
 
-/// The newest version that this program knows.
-const KNOWN: i64 = 1;
 /// How long a process waits for another one that makes the tables, in seconds.
 const LOCK_WAIT_S: u32 = 20;
 
-/// What marks the database as ours; made first.
-const MARK: &str = "candle_store";
+/// The tables of one kind of store. Several kinds may share a database.
+pub(crate) struct Schema {
+    /// The table that marks the others as ours and holds their version; made first.
+    pub(crate) mark: &'static str,
+    /// The newest version that this program knows.
+    pub(crate) known: i64,
+    /// The tables, beside the mark and the views.
+    pub(crate) tables: &'static [&'static str],
+    /// What makes version 1.
+    pub(crate) version_1: &'static [&'static str],
+    /// The views, by name.
+    pub(crate) views: fn() -> Vec<(String, String)>,
+    /// Where positions are.
+    pub(crate) positions: PositionTables,
+}
 
-/// Tables that a database of ours has, beside the mark and the views.
-const TABLES: [&str; 5] = ["candle_groups", "candle_positions", "candle_series", "candle_spans", "candles"];
+/// The tables of claims: [`super::claim`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PositionTables {
+    /// One row for each group: who writes for the group holds it.
+    pub(crate) groups: &'static str,
+    pub(crate) positions: &'static str,
+}
+
+/// Candles.
+pub(super) const CANDLES: Schema = Schema {
+    mark: "candle_store",
+    known: 1,
+    tables: &["candle_groups", "candle_positions", "candle_series", "candle_spans", "candles"],
+    version_1: &VERSION_1,
+    views: || Interval::ALL.map(|interval| (format!("kline_{interval}"), view(interval))).to_vec(),
+    positions: PositionTables { groups: "candle_groups", positions: "candle_positions" },
+};
 
 /// Version 1. Texts that come from outside are bytes: a collation would take `A` for `a`, or `a` for `a` with a space behind it.
 ///
@@ -94,8 +120,13 @@ fn view(interval: Interval) -> String {
 }
 
 /// Brings the database to the newest version; refuses one that is newer still, or tables of another program.
-pub(super) fn prepare(connection: &mut Conn, address: &MySqlAddress) -> Result<(), StoreError> {
-    if version(connection, address)? == KNOWN {
+pub(super) fn prepare(
+    connection: &mut Conn,
+    address: &MySqlAddress,
+    schema: &Schema,
+) -> Result<(), StoreError> {
+    let (mark, known) = (schema.mark, schema.known);
+    if version(connection, address, schema)? == known {
         return Ok(());
     }
     let fail = |error| failure(address, error);
@@ -108,21 +139,21 @@ pub(super) fn prepare(connection: &mut Conn, address: &MySqlAddress) -> Result<(
         return Err(StoreError::Busy { store: address.to_string(), source });
     }
     // Asked again under the lock.
-    if version(connection, address)? < KNOWN {
-        let mark = format!(
-            "CREATE TABLE IF NOT EXISTS {MARK} (id TINYINT NOT NULL PRIMARY KEY, version INT NOT NULL) ENGINE = InnoDB"
+    if version(connection, address, schema)? < known {
+        let make_mark = format!(
+            "CREATE TABLE IF NOT EXISTS {mark} (id TINYINT NOT NULL PRIMARY KEY, version INT NOT NULL) ENGINE = InnoDB"
         );
-        connection.query_drop(mark).map_err(fail)?;
-        for step in VERSION_1 {
+        connection.query_drop(make_mark).map_err(fail)?;
+        for step in schema.version_1 {
             connection.query_drop(step).map_err(fail)?;
         }
-        for interval in Interval::ALL {
-            connection.query_drop(view(interval)).map_err(fail)?;
+        for (_, view) in (schema.views)() {
+            connection.query_drop(view).map_err(fail)?;
         }
         connection
             .exec_drop(
-                format!("INSERT INTO {MARK} (id, version) VALUES (1, :version) ON DUPLICATE KEY UPDATE version = :version"),
-                params! { "version" => KNOWN },
+                format!("INSERT INTO {mark} (id, version) VALUES (1, :version) ON DUPLICATE KEY UPDATE version = :version"),
+                params! { "version" => known },
             )
             .map_err(fail)?;
     }
@@ -130,34 +161,36 @@ pub(super) fn prepare(connection: &mut Conn, address: &MySqlAddress) -> Result<(
 }
 
 /// The version of our tables; 0 if there are none, or if whoever made them did not come to the end.
-fn version(connection: &mut Conn, address: &MySqlAddress) -> Result<i64, StoreError> {
+fn version(connection: &mut Conn, address: &MySqlAddress, schema: &Schema) -> Result<i64, StoreError> {
+    let (mark, known) = (schema.mark, schema.known);
     let fail = |error| failure(address, error);
     let store = || address.to_string();
-    let views = Interval::ALL.map(|interval| format!("kline_{interval}"));
-    let ours: Vec<&str> = TABLES.into_iter().chain([MARK]).chain(views.iter().map(String::as_str)).collect();
+    let views = (schema.views)();
+    let views = views.iter().map(|(name, _)| name.as_str());
+    let ours: Vec<&str> = schema.tables.iter().copied().chain([mark]).chain(views).collect();
     let names = ours.join("', '");
     let found: Vec<String> = connection
         .query(format!(
             "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name IN ('{names}')"
         ))
         .map_err(fail)?;
-    if !found.iter().any(|name| name == MARK) {
+    if !found.iter().any(|name| name == mark) {
         return match found.into_iter().next() {
             Some(table) => Err(StoreError::Foreign { store: store(), table }),
             None => Ok(0),
         };
     }
     let version: Option<i64> = connection
-        .query_first(format!("SELECT version FROM {MARK} WHERE id = 1"))
+        .query_first(format!("SELECT version FROM {mark} WHERE id = 1"))
         .map_err(|error| match error {
             // ER_BAD_FIELD_ERROR: a table of that name with other columns.
             mysql::Error::MySqlError(error) if error.code == 1054 => {
-                StoreError::Foreign { store: store(), table: MARK.to_owned() }
+                StoreError::Foreign { store: store(), table: mark.to_owned() }
             }
             error => fail(error),
         })?;
     match version.unwrap_or(0) {
-        newer if newer > KNOWN => Err(StoreError::Newer { store: store(), found: newer, known: KNOWN }),
+        newer if newer > known => Err(StoreError::Newer { store: store(), found: newer, known }),
         version => Ok(version),
     }
 }

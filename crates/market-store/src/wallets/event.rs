@@ -1,8 +1,9 @@
 //! What a notification says. Amounts are texts, digit for digit.
 
-use market_data::Side;
 use market_data::wallets::WalletTrade;
 use serde::{Deserialize, Serialize};
+
+use super::log::word_of;
 
 /// One thing that is told: a trade and why it is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,11 +99,6 @@ impl Event {
     }
 
     pub(crate) fn new(rule: String, what: What, trade: &WalletTrade) -> Event {
-        let side = match trade.side {
-            Side::Buy => "buy",
-            Side::Sell => "sell",
-            Side::Unknown => "",
-        };
         Event {
             what,
             rule,
@@ -112,7 +108,7 @@ impl Event {
             pair: trade.id.pair.clone(),
             wallet: trade.maker.to_string(),
             label: trade.label.to_string(),
-            side: side.to_owned(),
+            side: word_of(trade.side).to_owned(),
             token_amount: trade.token_amount.to_string(),
             total_usd: trade.total_usd.to_string(),
             price_usd: trade.price.map(|price| price.to_string()).unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! The log itself.
 
-use market_data::Order;
 use market_data::wallets::WalletTrade;
+use market_data::{Order, Side};
 
 use super::Rules;
 use crate::{Advance, FlushError, Positions, StoreError};
@@ -90,4 +90,18 @@ pub(crate) fn in_order(trades: &[WalletTrade]) -> Vec<usize> {
         key(a).cmp(&key(b)).then_with(|| trades[*a].id.cmp(&trades[*b].id))
     });
     order
+}
+
+/// A side as stores write it.
+pub(crate) fn word_of(side: Side) -> &'static str {
+    match side {
+        Side::Buy => "buy",
+        Side::Sell => "sell",
+        Side::Unknown => "",
+    }
+}
+
+/// Reads what [`word_of`] wrote.
+pub(crate) fn side_of(word: &str) -> Option<Side> {
+    [Side::Buy, Side::Sell, Side::Unknown].into_iter().find(|side| word_of(*side) == word)
 }

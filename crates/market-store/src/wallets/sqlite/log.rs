@@ -10,7 +10,7 @@ use rusqlite::{Row, Transaction, TransactionBehavior, params};
 use super::SqliteWallets;
 use super::history::SqliteHistory;
 use crate::sqlite::{claim, failure};
-use crate::wallets::log::in_order;
+use crate::wallets::log::{in_order, side_of, word_of};
 use crate::wallets::rules::evaluate;
 use crate::wallets::{LogFlush, Logged, LoggedTrade, Told, WalletLog};
 use crate::{FlushError, StoreError};
@@ -83,7 +83,7 @@ fn insert(
         trade.id.index,
         trade.maker,
         trade.label,
-        word(trade.side),
+        word_of(trade.side),
         trade.tx_hash,
         trade.token,
         trade.token_symbol,
@@ -144,14 +144,6 @@ fn post(transaction: &Transaction<'_>, channel: &str, told: &Told, now: i64) -> 
     statement.execute((channel, &told.key, told.event.to_json(), now))
 }
 
-fn word(side: Side) -> &'static str {
-    match side {
-        Side::Buy => "buy",
-        Side::Sell => "sell",
-        Side::Unknown => "",
-    }
-}
-
 /// Reads a row of [`COLUMNS`] and the number.
 fn read(row: &Row<'_>, file: &Path) -> Result<LoggedTrade, StoreError> {
     let damaged =
@@ -160,12 +152,7 @@ fn read(row: &Row<'_>, file: &Path) -> Result<LoggedTrade, StoreError> {
     let id =
         TradeId { chain_id: texts.next()?, pair: texts.next()?, tx: texts.next()?, index: texts.next()? };
     let (maker, label, side): (String, String, String) = (texts.next()?, texts.next()?, texts.next()?);
-    let side = match side.as_str() {
-        "buy" => Side::Buy,
-        "sell" => Side::Sell,
-        "" => Side::Unknown,
-        _ => return Err(damaged("type")(side)),
-    };
+    let side = side_of(&side).ok_or_else(|| damaged("type")(side))?;
     let tx_hash = texts.next()?;
     let (token, token_symbol) = (texts.next()?, texts.next()?);
     let (base_token, base_token_symbol) = (texts.next()?, texts.next()?);

@@ -4,17 +4,25 @@ use std::collections::BTreeSet;
 
 use market_data::Side;
 use market_data::wallets::{Change, Known};
-use market_store::wallets::{Event, LeaseRequest, Leased, RuleKind, Rules, SqliteWallets, WalletStore, What};
+use market_store::wallets::{
+    Event, LeaseRequest, Leased, MySqlWallets, RuleKind, Rules, SqliteWallets, WalletStore, What,
+};
 use market_store::{Advance, FlushError};
+
+use crate::support::MySql;
 
 use super::support::{GROUP, NOW, buy, cluster, log, log_as, partition, rule, rules, trade};
 
-/// Runs a test with each kind of store; the second argument opens the store once more, as another process would.
+/// Runs a test with each kind of store, the one in MySQL where `KOHORT_TEST_MYSQL` names a server; the second argument opens the store once more, as another process would.
 fn each(test: impl Fn(&mut dyn WalletStore, &dyn Fn() -> Box<dyn WalletStore>)) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("smart_money.db");
     let open = || -> Box<dyn WalletStore> { Box::new(SqliteWallets::open(&file).unwrap()) };
     test(&mut *open(), &open);
+    if let Some(database) = MySql::new() {
+        let open = || -> Box<dyn WalletStore> { Box::new(MySqlWallets::new(database.address())) };
+        test(&mut *open(), &open);
+    }
 }
 
 fn lease(store: &mut dyn WalletStore, channel: &str, owner: &str, now_ms: i64) -> Leased {

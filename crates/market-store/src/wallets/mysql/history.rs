@@ -1,0 +1,120 @@
+//! What rules ask, within the transaction that writes the trade that they judge.
+
+use market_data::Sum;
+use mysql::Value;
+
+use super::{Session, bytes};
+use crate::StoreError;
+use crate::wallets::{Buy, History, Span, Token};
+
+/// The log, with the trade of number `judged` in it.
+pub(super) struct MySqlHistory<'a, 'b> {
+    pub(super) session: &'a mut Session<'b>,
+    pub(super) judged: i64,
+}
+
+impl History for MySqlHistory<'_, '_> {
+    type Error = StoreError;
+
+    fn has_other_buy(&mut self, token: Token<'_>, wallet: &str, at_least: &Sum) -> Result<bool, StoreError> {
+        let sizes: Vec<Sum> = self.session.ask(
+            "SELECT total_usd FROM wallet_trades WHERE chain_id = ? AND bought = ? AND maker = ? AND number <> ?",
+            vec![bytes(token.chain_id), bytes(token.token), bytes(wallet), self.judged.into()],
+            // Compared here and not in SQL: digit for digit.
+            |row| row.parsed("size in USD"),
+        )?;
+        Ok(sizes.iter().any(|size| size >= at_least))
+    }
+
+    fn buys(
+        &mut self,
+        token: Token<'_>,
+        from: i64,
+        until: i64,
+        at_least: &Sum,
+    ) -> Result<Vec<Buy>, StoreError> {
+        let mut buys = self.session.ask(
+            "SELECT block_time, maker, label, total_usd FROM wallet_trades
+             WHERE chain_id = ? AND bought = ? AND block_time BETWEEN ? AND ? ORDER BY block_time, number",
+            vec![bytes(token.chain_id), bytes(token.token), from.into(), until.into()],
+            |row| {
+                Ok(Buy {
+                    time: row.integer()?,
+                    wallet: row.text()?,
+                    label: row.text()?,
+                    total_usd: row.parsed("size in USD")?,
+                })
+            },
+        )?;
+        buys.retain(|buy| buy.total_usd >= *at_least);
+        Ok(buys)
+    }
+
+    fn clusters(
+        &mut self,
+        rule: &str,
+        token: Token<'_>,
+        from: i64,
+        until: i64,
+    ) -> Result<Vec<Span>, StoreError> {
+        self.session.ask(
+            "SELECT id, first_at, last_at FROM wallet_clusters
+             WHERE rule = ? AND chain_id = ? AND token = ? AND last_at >= ? AND first_at <= ? ORDER BY id",
+            vec![bytes(rule), bytes(token.chain_id), bytes(token.token), from.into(), until.into()],
+            |row| Ok(Span { id: row.integer()?, first_at: row.integer()?, last_at: row.integer()? }),
+        )
+    }
+
+    fn open_cluster(
+        &mut self,
+        rule: &str,
+        token: Token<'_>,
+        first_at: i64,
+        last_at: i64,
+    ) -> Result<i64, StoreError> {
+        self.session.change(
+            "INSERT INTO wallet_clusters (rule, chain_id, token, first_at, last_at) VALUES (?, ?, ?, ?, ?)",
+            vec![bytes(rule), bytes(token.chain_id), bytes(token.token), first_at.into(), last_at.into()],
+        )?;
+        Ok(self.session.last_insert_id())
+    }
+
+    fn merge_clusters(&mut self, into: Span, others: &[i64]) -> Result<(), StoreError> {
+        self.session.change(
+            "UPDATE wallet_clusters SET first_at = ?, last_at = ? WHERE id = ?",
+            vec![into.first_at.into(), into.last_at.into(), into.id.into()],
+        )?;
+        for other in others {
+            let other: Value = (*other).into();
+            let members: Vec<String> = self.session.ask(
+                "SELECT wallet FROM wallet_cluster_members WHERE cluster = ?",
+                vec![other.clone()],
+                |row| row.text(),
+            )?;
+            for wallet in &members {
+                self.join_cluster(into.id, wallet)?;
+            }
+            self.session
+                .change("DELETE FROM wallet_cluster_members WHERE cluster = ?", vec![other.clone()])?;
+            self.session.change("DELETE FROM wallet_clusters WHERE id = ?", vec![other])?;
+        }
+        Ok(())
+    }
+
+    fn join_cluster(&mut self, cluster: i64, wallet: &str) -> Result<bool, StoreError> {
+        let joined = self.session.change(
+            "INSERT INTO wallet_cluster_members (cluster, wallet) VALUES (?, ?) ON DUPLICATE KEY UPDATE cluster = cluster",
+            vec![cluster.into(), bytes(wallet)],
+        )?;
+        Ok(joined > 0)
+    }
+
+    fn cluster_wallets(&mut self, cluster: i64) -> Result<u64, StoreError> {
+        let count = self.session.ask(
+            "SELECT count(*) FROM wallet_cluster_members WHERE cluster = ?",
+            vec![cluster.into()],
+            |row| row.small(),
+        )?;
+        Ok(count.into_iter().next().unwrap_or(0))
+    }
+}
