@@ -10,8 +10,8 @@ use axum::routing::get;
 use kohort_runtime::{Group, GroupConfig, Groups, Running, Stats};
 use kohort_service::metrics::Registry;
 use kohort_service::{Complaint, Kq, ServiceFile};
-use market_store::StoreError;
-use market_store::wallets::{SqliteWallets, WalletStore};
+use market_store::wallets::{MySqlWallets, SqliteWallets, WalletStore};
+use market_store::{MySqlAddress, StoreError};
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, Topic};
@@ -124,13 +124,16 @@ pub fn start(settings: &Settings) -> anyhow::Result<SmartMoney> {
     Ok(SmartMoney { groups, keeper, router, registry, following, notifier: Some(notifier) })
 }
 
+/// The log that the file names: in the MySQL database of `Mysql`, or the embedded file.
 fn opener(settings: &Settings) -> anyhow::Result<Opener> {
     if let Some(mysql) = &settings.file.mysql {
-        return Err(Complaint::new("`Mysql` is not available yet")
-            .at(mysql.at.clone())
-            .why("the log would silently go to another store than the file names")
-            .hint("remove `Mysql`: the log is then kept in SQLite in the data folder")
-            .into());
+        let address = MySqlAddress::parse(&mysql.source).map_err(|error| {
+            Complaint::new("`DataSource` of `Mysql` cannot be understood")
+                .at(mysql.at.clone())
+                .why(error.to_string())
+                .hint("write `user:password@tcp(host:port)/database`, as for Go's driver")
+        })?;
+        return Ok(Arc::new(move || Ok(Box::new(MySqlWallets::new(address.clone())))));
     }
     let file = settings.log_file();
     Ok(Arc::new(move || SqliteWallets::open(&file).map(|log| Box::new(log) as Box<dyn WalletStore>)))
