@@ -216,15 +216,25 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
     /// Starts what was claimed at the largest of the stores' positions and the group's committed offset.
     fn claimed(&mut self, found: Found) {
         self.claim_backoff = BACKOFF;
+        let mut ahead = Vec::new();
         for claim in found.claims {
             let partition = claim.partition.clone();
-            let began = self.ledger.begin(claim, found.committed.get(&partition).copied());
+            let committed = found.committed.get(&partition).copied();
+            let began = self.ledger.begin(claim, committed);
+            if let Some(began) = began.filter(|began| committed.is_none_or(|committed| committed < *began)) {
+                ahead.push((partition.clone(), began));
+            }
             for (waiting, start) in &mut self.starts {
                 if let Some(began) = began.filter(|_| waiting.contains(&partition)) {
                     start.at(partition.clone(), began);
                 }
             }
             self.no_more_unclaimed(|tp| *tp == partition);
+        }
+        if !ahead.is_empty() {
+            // A crash came between the flush and its commit, or the group was moved back: else lag would say until the next record that
+            // something waits.
+            self.handle.commit_async(ahead);
         }
     }
 

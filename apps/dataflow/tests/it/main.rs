@@ -4,5 +4,6 @@
 
 mod api;
 mod binance;
+mod exactness;
 mod road;
 mod world;

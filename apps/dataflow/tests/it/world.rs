@@ -72,6 +72,21 @@ impl World {
         SqliteStore::open(&dataflow::store_file(&self.settings(1, 1))).unwrap()
     }
 
+    /// Moves the store's file away, as an operator does who wants the candles made anew. No service may run.
+    pub(crate) async fn remove_store(&self) {
+        *self.watch.lock().unwrap() = None;
+        let file = dataflow::store_file(&self.settings(1, 1));
+        let log = file.with_extension("db-wal");
+        // The last connection to close takes the log away: until then the file is in use.
+        let closed = async {
+            while log.exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), closed).await.expect("somebody has the store open");
+        std::fs::remove_file(file).unwrap();
+    }
+
     /// Records below the store's positions.
     pub(crate) fn stored(&self) -> i64 {
         let mut watch = self.watch.lock().unwrap();

@@ -5,6 +5,7 @@ mod cli;
 mod consumer;
 mod process;
 mod refusals;
+mod reread;
 mod stop;
 mod tools;
 mod up;

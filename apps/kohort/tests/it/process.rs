@@ -85,7 +85,16 @@ impl Server {
 
     /// `kohort consumer`, which says where its HTTP listens; further lines are for [`Server::until_line`].
     pub(crate) fn consumer(args: &[&str]) -> Server {
-        let (child, mut said) = start(&[&["consumer"], args].concat(), &["http listening on http://"]);
+        Server::service("consumer", args)
+    }
+
+    /// `kohort dataflow`, likewise.
+    pub(crate) fn dataflow(args: &[&str]) -> Server {
+        Server::service("dataflow", args)
+    }
+
+    fn service(name: &str, args: &[&str]) -> Server {
+        let (child, mut said) = start(&[&[name], args].concat(), &["http listening on http://"]);
         Server { child, broker: String::new(), http: said.remove(0) }
     }
 
