@@ -95,6 +95,14 @@ pub enum StoreError {
         /// The table or view.
         table: String,
     },
+    /// A server that cannot be used as it is set up.
+    #[error("`{store}` cannot be used: {why}")]
+    Unsuitable {
+        /// The address.
+        store: String,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The file's folder cannot be made or written.
     #[error("folder `{}` cannot be used: make it writable or name another one with `--data`", folder.display())]
     Folder {

@@ -7,7 +7,10 @@
 //! - [`SqliteStore`]: one file, several processes may write it;
 //! - [`MySqlStore`]: a database of MySQL or MariaDB, for many processes on many machines;
 //! - [`CachedStore`]: memory that is read, in front of a file that has all of it;
+//! - [`RedisStore`]: a cache with the original's keys, which several processes may write;
 //! - [`MemoryStore`]: the same behaviour without a file, for tests and for trying out.
+//!
+//! A cache keeps candles for a time only: [`Retention`].
 //!
 //! Services that share a group and write into different stores claim their partitions in all of them: [`GroupStores`].
 //!
@@ -28,6 +31,8 @@ mod group_stores;
 mod memory;
 mod merged;
 mod mysql;
+mod redis;
+mod retention;
 mod spans;
 mod sqlite;
 mod store;
@@ -40,6 +45,8 @@ pub use group_stores::{GroupClaim, GroupStore, GroupStores};
 pub use memory::MemoryStore;
 pub use merged::MergedReader;
 pub use mysql::{BadMySqlAddress, MySqlAddress, MySqlStore};
+pub use redis::{RedisAddress, RedisStore};
+pub use retention::Retention;
 pub use spans::{Span, Spans, spans};
 pub use sqlite::SqliteStore;
 pub use store::{

@@ -70,8 +70,11 @@ pub struct Flush<'a> {
 /// What a flush made.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Flushed {
-    /// For each delta of the flush, in its order, the whole candle as the store has it now.
+    /// For each delta of the flush, in its order, the whole candle as the store has it now; [`Candle::EMPTY`] where the candle is older
+    /// than what the store keeps, and the delta was dropped.
     pub candles: Vec<Candle>,
+    /// How many deltas were dropped for that.
+    pub expired: u64,
 }
 
 /// How far groups are in a store, and who may move them on. Everything that is written with positions stands on it: candles, the
@@ -336,7 +339,9 @@ impl Default for WindowSums {
 }
 
 /// Where two groups have a pair, the one with the latest trade stays. Then by volume.
-pub(crate) fn settle(parts: Vec<PairParts>) -> Vec<PairSummary> {
+pub(crate) fn settle(mut parts: Vec<PairParts>) -> Vec<PairSummary> {
+    // Where two are equal, the name decides, whatever the store gave first.
+    parts.sort_by(|a, b| a.group.cmp(&b.group));
     let mut summaries: Vec<PairSummary> = parts.into_iter().filter_map(PairParts::summary).collect();
     summaries.sort_by(|a, b| a.pair.cmp(&b.pair).then(b.last_trade_at.cmp(&a.last_trade_at)));
     summaries.dedup_by(|a, b| a.pair == b.pair);

@@ -39,7 +39,7 @@ impl Flusher {
         })?;
         memory.forget();
         self.groups.insert(flush.group.to_owned(), memory);
-        Ok(Flushed { candles })
+        Ok(Flushed { candles, expired: 0 })
     }
 }
 

@@ -71,7 +71,7 @@ impl Flusher {
         drop(rows);
         note_days(&transaction, flush, &numbers, &candles).map_err(fail)?;
         transaction.commit().map_err(fail)?;
-        Ok(Flushed { candles })
+        Ok(Flushed { candles, expired: 0 })
     }
 
     /// The series of each pair of the flush, made where missing.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use market_data::{Aggregator, Candle, Grid, Interval, PairKey, Place, Price, Step};
 use market_store::{
-    Bar, CandleReader, CandleStore, ChartQuery, MemoryStore, SqliteStore, Take, chart, spans,
+    Bar, CandleReader, CandleStore, ChartQuery, MemoryStore, Retention, SqliteStore, Take, chart, spans,
 };
 
+use crate::redis;
 use crate::support::{GROUP, deltas, flush, flush_as};
 
 /// A trade: its time, its price, whether it is clamped. Its volume is its place from 1, in USD and in tokens.
@@ -32,7 +33,11 @@ fn each(trades: &[Trade], test: impl Fn(&mut dyn CandleReader)) {
     }
     let mut all = aggregator.take_deltas();
     all.roll_up();
-    for store in [&mut memory as &mut dyn CandleStore, &mut sqlite] {
+    let given = redis::given();
+    let mut redis = given.as_ref().map(|redis| redis.store().retention(Retention::OFF));
+    let mut stores: Vec<&mut dyn CandleStore> = vec![&mut memory, &mut sqlite];
+    stores.extend(redis.as_mut().map(|redis| redis as &mut dyn CandleStore));
+    for store in stores {
         flush(store, &[], &all).unwrap();
         // Another group of the same store, whose trade is older, is never mixed in.
         flush_as(store, "other", &[], &deltas(&[("p", 30, "77")])).unwrap();

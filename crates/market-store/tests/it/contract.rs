@@ -1,11 +1,15 @@
 //! What every store does.
 
 use market_data::{Interval, PairKey};
-use market_store::{CachedStore, CandleQuery, CandleStore, FlushError, MemoryStore, SqliteStore, Window};
+use market_store::{
+    CachedStore, CandleQuery, CandleStore, FlushError, MemoryStore, Retention, SqliteStore, Window,
+};
 
+use crate::redis;
 use crate::support::{GROUP, MySql, advance, deltas, dump, flush, flush_as, partition};
 
-/// Runs a test with each kind of store: the embedded ones always, MySQL where `KOHORT_TEST_MYSQL` names a server, as CI does.
+/// Runs a test with each kind of store: the embedded ones always, MySQL and Redis where `KOHORT_TEST_MYSQL` and `KOHORT_TEST_REDIS` name a
+/// server, as CI does.
 fn each(test: impl Fn(&mut dyn CandleStore)) {
     test(&mut MemoryStore::new());
     let folder = tempfile::tempdir().unwrap();
@@ -14,6 +18,9 @@ fn each(test: impl Fn(&mut dyn CandleStore)) {
         test(&mut database.store());
     }
     test(&mut CachedStore::open(&folder.path().join("market.db"), MemoryStore::new).unwrap());
+    if let Some(redis) = redis::given() {
+        test(&mut redis.store().retention(Retention::OFF));
+    }
 }
 
 #[test]

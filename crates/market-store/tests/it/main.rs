@@ -8,5 +8,7 @@ mod contract;
 mod file;
 mod merged;
 mod mysql;
+mod redis;
+mod retention;
 mod support;
 mod wallets;
