@@ -20,6 +20,9 @@ pub(crate) struct Source {
 /// Candles that are held, at most; beyond it, those that have nothing unstored are forgotten and read again when needed.
 const HELD_MAX: usize = 100_000;
 
+/// Whether somebody follows a chart.
+pub(crate) type Followed<'a> = &'a dyn Fn(&PairKey, Interval) -> bool;
+
 /// Candles that changed lately.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
@@ -49,9 +52,13 @@ impl Live {
         (pair, interval, time)
     }
 
-    /// Adds parts that are not stored yet, of all intervals.
-    pub(crate) fn add(&mut self, source: Source, deltas: &Deltas) {
+    /// Adds parts that are not stored yet, of all intervals: of the charts that somebody follows. Whoever begins to follow one sees
+    /// what was not stored by then with the flush that stores it.
+    pub(crate) fn add(&mut self, source: Source, deltas: &Deltas, followed: Followed<'_>) {
         for delta in &deltas.candles {
+            if !followed(&deltas.pairs[delta.pair as usize].key, delta.interval) {
+                continue;
+            }
             let key = self.key(&deltas.pairs[delta.pair as usize].key, delta.interval, delta.time);
             let held = self.candles.entry(key.clone()).or_default();
             match held.parts.iter_mut().find(|(of, _)| *of == source) {
@@ -64,9 +71,18 @@ impl Live {
 
     /// A flush has stored these: the store's candles replace the parts of it and of whatever was before it.
     ///
-    /// Candles that are not held are taken too: somebody may listen who has not seen their parts.
-    pub(crate) fn flushed(&mut self, source: Source, deltas: &Deltas, stored: &[Candle]) {
+    /// Candles that are not held are taken too: somebody may follow them who has not seen their parts.
+    pub(crate) fn flushed(
+        &mut self,
+        source: Source,
+        deltas: &Deltas,
+        stored: &[Candle],
+        followed: Followed<'_>,
+    ) {
         for (delta, candle) in deltas.candles.iter().zip(stored) {
+            if !followed(&deltas.pairs[delta.pair as usize].key, delta.interval) {
+                continue;
+            }
             let key = self.key(&deltas.pairs[delta.pair as usize].key, delta.interval, delta.time);
             let held = self.candles.entry(key.clone()).or_default();
             let before = held.whole();
@@ -101,11 +117,6 @@ impl Live {
     /// Forgets everything: nobody listens.
     pub(crate) fn clear(&mut self) {
         *self = Live::default();
-    }
-
-    /// Takes changes for seen that nobody follows: they are neither read from the store nor pushed.
-    pub(crate) fn only(&mut self, followed: &dyn Fn(&PairKey, Interval) -> bool) {
-        self.changed.retain(|(pair, interval, _)| followed(pair, *interval));
     }
 
     /// Candles that changed and of which nobody has asked the store yet.
@@ -151,6 +162,10 @@ mod tests {
 
     use super::*;
 
+    fn all(_: &PairKey, _: Interval) -> bool {
+        true
+    }
+
     fn deltas(offset: i64, price: &str) -> Deltas {
         let mut aggregator = Aggregator::new();
         let value = format!(
@@ -181,16 +196,16 @@ mod tests {
         let mut live = Live::default();
         let (first, second, third) = (deltas(1, "1"), deltas(2, "2"), deltas(3, "3"));
         let source = |flush| Source { member: 0, flush };
-        live.add(source(0), &first);
+        live.add(source(0), &first, &all);
         assert_eq!(live.unknown().len(), 7);
         assert_eq!(minute(&mut live), Some((1, "1".into())));
         // Another part arrives while the first is on its way to the store.
-        live.add(source(1), &second);
+        live.add(source(1), &second, &all);
         assert_eq!(minute(&mut live), Some((2, "2".into())));
-        live.flushed(source(0), &first, &whole(&[&first]));
+        live.flushed(source(0), &first, &whole(&[&first]), &all);
         assert_eq!(minute(&mut live), None, "storing changes nothing that a viewer sees");
         // Somebody else's trade was in the store already.
-        live.flushed(source(1), &second, &whole(&[&first, &second, &third]));
+        live.flushed(source(1), &second, &whole(&[&first, &second, &third]), &all);
         assert_eq!(minute(&mut live), Some((3, "3".into())));
         assert!(live.unknown().is_empty());
     }
@@ -206,27 +221,28 @@ mod tests {
         };
         for n in 0..=HELD_MAX {
             let deltas = pair(n);
-            live.flushed(Source { member: 0, flush: 0 }, &deltas, &whole(&[&deltas]));
+            live.flushed(Source { member: 0, flush: 0 }, &deltas, &whole(&[&deltas]), &all);
         }
         assert_eq!(live.take_changed().len(), HELD_MAX + 1);
         assert!(live.candles.is_empty());
     }
 
     #[test]
-    fn changes_that_nobody_follows_are_not_read_and_not_told() {
+    fn what_nobody_follows_is_not_held() {
         let mut live = Live::default();
-        live.add(Source { member: 0, flush: 0 }, &deltas(1, "1"));
-        live.only(&|_, interval| interval == Interval::D1);
-        assert_eq!(live.unknown().len(), 1);
-        assert_eq!(live.take_changed().len(), 1);
+        let (part, source) = (deltas(1, "1"), Source { member: 0, flush: 0 });
+        let daily: Followed<'_> = &|_, interval| interval == Interval::D1;
+        live.add(source, &part, daily);
+        live.flushed(source, &part, &whole(&[&part]), daily);
+        assert_eq!((live.candles.len(), live.take_changed().len()), (1, 1));
     }
 
     #[test]
     fn work_that_was_lost_is_shown_no_more() {
         let mut live = Live::default();
         let (first, second) = (deltas(1, "1"), deltas(2, "2"));
-        live.flushed(Source { member: 1, flush: 0 }, &first, &whole(&[&first]));
-        live.add(Source { member: 0, flush: 4 }, &second);
+        live.flushed(Source { member: 1, flush: 0 }, &first, &whole(&[&first]), &all);
+        live.add(Source { member: 0, flush: 4 }, &second, &all);
         assert_eq!(minute(&mut live), Some((2, "2".into())));
         live.dropped(Source { member: 0, flush: 4 });
         assert_eq!(minute(&mut live), Some((1, "1".into())));

@@ -129,7 +129,6 @@ impl Thread {
                 reread = Instant::now() + REREAD;
                 self.look_again();
             }
-            self.subscribers.ask(|followed| self.live.only(followed));
             for key in self.live.unknown() {
                 let candle = self.read(&key);
                 self.live.stored(&key, candle.unwrap_or(Candle::EMPTY));
@@ -145,9 +144,11 @@ impl Thread {
         match news {
             News::Parts(source, mut deltas) => {
                 deltas.roll_up();
-                self.live.add(source, &deltas);
+                self.subscribers.ask(|followed| self.live.add(source, &deltas, followed));
             }
-            News::Flushed(source, deltas, stored) => self.live.flushed(source, &deltas, &stored),
+            News::Flushed(source, deltas, stored) => {
+                self.subscribers.ask(|followed| self.live.flushed(source, &deltas, &stored, followed));
+            }
             News::Dropped(source) => self.live.dropped(source),
         }
     }

@@ -28,7 +28,7 @@ use crate::{Outcome, brokers, output};
 Examples:
   kohort bench push
   kohort bench push --rate 10000 --seconds 20 --json
-  kohort bench push --pairs 100000 --rate 20000     memory with so many pairs
+  kohort bench push --pairs 100000 --follow 100 --rate 20000     memory with so many pairs
 ")]
 pub(crate) struct Args {
     /// Trades a second, one a message
@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// Pairs that take turns
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pairs: u32,
+    /// Follow so many of the pairs by name, and time their trades alone [default: follow all pairs at once]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    follow: Option<u32>,
     /// Partitions of the topic
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     partitions: i32,
@@ -59,6 +62,8 @@ const STUCK_AFTER: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Measured {
     trades: u64,
+    /// Trades whose way was timed.
+    timed: u64,
     rate: u64,
     pairs: u32,
     partitions: i32,
@@ -109,11 +114,15 @@ async fn measure(args: &Args, folder: &Path) -> anyhow::Result<Measured> {
     let http = line
         .strip_prefix("http listening on http://")
         .with_context(|| format!("the service said `{line}`"))?;
-    let socket = follow(http).await?;
+    let followed = args.follow.map(|follow| follow.min(args.pairs));
+    let socket = follow(http, followed).await?;
     let cpu = |process: &Process| process.cpu().unwrap_or_default();
     let before = (cpu(&broker), cpu(&service));
     let (sent, sends) = mpsc::unbounded_channel();
-    let wanted = args.rate * args.seconds;
+    let followed = followed.unwrap_or(args.pairs);
+    let whole_turns = args.rate * args.seconds / u64::from(args.pairs);
+    let last_turn = args.rate * args.seconds % u64::from(args.pairs);
+    let wanted = whole_turns * u64::from(followed) + last_turn.min(followed.into());
     let sender = tokio::spawn(send(client, args.rate, args.seconds, args.pairs, sent));
     let (mut latencies, pushes) = watch(socket, sends, wanted).await?;
     sender.await.context("send trades")??;
@@ -124,7 +133,8 @@ async fn measure(args: &Args, folder: &Path) -> anyhow::Result<Measured> {
     };
     let seconds = |after: Duration, before: Duration| (after - before).as_secs_f64();
     Ok(Measured {
-        trades: wanted,
+        trades: args.rate * args.seconds,
+        timed: latencies.len() as u64,
         rate: args.rate,
         pairs: args.pairs,
         partitions: args.partitions,
@@ -139,16 +149,25 @@ async fn measure(args: &Args, folder: &Path) -> anyhow::Result<Measured> {
     })
 }
 
-/// Follows the daily candles of all pairs.
-async fn follow(http: &str) -> anyhow::Result<Socket> {
+/// Follows the daily candles of the first pairs, or of all.
+async fn follow(http: &str, pairs: Option<u32>) -> anyhow::Result<Socket> {
     let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{http}/ws"))
         .await
         .context("connect to the service's WebSocket")?;
-    socket.send(Message::text(r#"{"op":"subscribe","interval":"1d"}"#)).await.context("subscribe")?;
-    let answer = socket.next().await.context("the service closed the WebSocket")?.context("subscribe")?;
-    let answer = answer.to_text().unwrap_or_default();
-    if !answer.contains(r#""subscribed""#) {
-        bail!("the service answered `{answer}`");
+    let wishes = match pairs {
+        None => vec![r#"{"op":"subscribe","interval":"1d"}"#.to_owned()],
+        Some(pairs) => {
+            let wish = |pair| format!(r#"{{"op":"subscribe","chain":1,"pair":"{pair}","interval":"1d"}}"#);
+            (0..pairs).map(wish).collect()
+        }
+    };
+    for wish in wishes {
+        socket.send(Message::text(wish)).await.context("subscribe")?;
+        let answer = socket.next().await.context("the service closed the WebSocket")?.context("subscribe")?;
+        let answer = answer.to_text().unwrap_or_default();
+        if !answer.contains(r#""subscribed""#) {
+            bail!("the service answered `{answer}`");
+        }
     }
     Ok(socket)
 }
