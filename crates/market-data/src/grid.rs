@@ -32,6 +32,11 @@ impl Grid {
         Grid { step, offset: 0 }
     }
 
+    /// The candles of an interval, as bars.
+    pub fn of(interval: Interval) -> Grid {
+        Grid::new(Step::Minutes((interval.seconds() / 60) as u32))
+    }
+
     /// The same bars in a zone that is so many minutes ahead of UTC (behind it, if negative).
     #[must_use]
     pub fn ahead_of_utc(self, minutes: i32) -> Grid {

@@ -57,6 +57,11 @@ impl Price {
         Ok(Some(Price { magnitude: magnitude as i16, high: (mantissa >> 64) as u64, low: mantissa as u64 }))
     }
 
+    /// Where the first digit that is not 0 stands: 1 for ones, 2 for tens, 0 for tenths, -1 for hundredths.
+    pub fn magnitude(self) -> i32 {
+        i32::from(self.magnitude)
+    }
+
     fn mantissa(self) -> u128 {
         u128::from(self.high) << 64 | u128::from(self.low)
     }
@@ -141,6 +146,13 @@ mod tests {
         ] {
             assert_eq!(price(from).to_string(), to);
             assert_eq!(price(to), price(from));
+        }
+    }
+
+    #[test]
+    fn a_magnitude_says_where_a_number_begins() {
+        for (text, magnitude) in [("1", 1), ("99.5", 2), ("0.1", 0), ("0.09", -1), ("1e-9", -8)] {
+            assert_eq!(price(text).magnitude(), magnitude);
         }
     }
 

@@ -1,14 +1,50 @@
-//! What interfaces to candles share: readers that are lent to questions, the words of an answer, a refusal.
+//! What interfaces to candles share: `/api/candles` and `/api/pairs`, readers that are lent to questions, the words of an answer.
 
+mod candles;
 pub mod input;
+mod pairs;
 mod readers;
+mod symbol;
 mod view;
 
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
 use market_store::StoreError;
 pub use readers::Readers;
+pub use symbol::{NotASymbol, Symbol};
 pub use view::{Bar, Chain};
+
+/// What `/api/candles` and `/api/pairs` need.
+#[derive(Debug, Clone)]
+struct Charts {
+    readers: Arc<Readers>,
+    groups: Arc<Vec<String>>,
+    pairs: Arc<pairs::Cache>,
+}
+
+/// `/api/candles` and `/api/pairs` for the candles of these groups, to be merged with other routes.
+pub fn charts(readers: Arc<Readers>, groups: Vec<String>) -> Router {
+    Router::new()
+        .route("/api/pairs", get(pairs::pairs))
+        .route("/api/candles", get(candles::candles))
+        .with_state(Charts { readers, groups: Arc::new(groups), pairs: Arc::default() })
+}
+
+/// The time of this machine, unix seconds.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
+}
+
+/// The present of the market: now, or the time of the newest trade where all trades are older (a day of the past was replayed). A trade
+/// from the future (a clock that is ahead) does not move it.
+pub fn present(now: i64, newest: Option<i64>) -> i64 {
+    newest.map_or(now, |newest| newest.min(now))
+}
 
 /// An answer that is none: its status and `{"error": ...}`.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Candles and pairs as the interface shows them. Numbers become floats here and nowhere before.
 
-use market_data::{Candle, PairKey, Prices};
+use market_data::{Candle, PairKey, Price};
 use serde::Serialize;
 
 /// A chain's number as a JSON number, or as text where it is none.
@@ -40,21 +40,20 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// The bar of a candle that has trades, and its prices.
-    pub fn of(time: i64, candle: &Candle) -> Option<(Bar, Prices)> {
-        let prices = candle.prices()?;
-        let bar = Bar {
+    /// The bar of a candle with these prices: open, high, low, close.
+    pub fn of(time: i64, candle: &Candle, prices: [Price; 4]) -> Bar {
+        let [open, high, low, close] = prices.map(Price::to_f64);
+        Bar {
             candle_time: time,
-            open: prices.open.to_f64(),
-            high: prices.high.to_f64(),
-            low: prices.low.to_f64(),
-            close: prices.close.to_f64(),
+            open,
+            high,
+            low,
+            close,
             volume: candle.volume_usd.to_f64(),
             token_volume: candle.token_volume.to_f64(),
             count: candle.count,
             buy_count: candle.buy_count,
             sell_count: candle.sell_count,
-        };
-        Some((bar, prices))
+        }
     }
 }

@@ -1,32 +1,29 @@
 //! The HTTP and WebSocket interface of market data: `docs/http.md`, what is marked *dataflow*.
 
 mod binance;
-mod candles;
-mod pairs;
 mod ws;
 
 use std::sync::Arc;
 
-use ::candles::api::Readers;
-use ::candles::hub::Hub;
 use axum::Router;
 use axum::routing::get;
 pub use binance::Heartbeat;
+use candles::api::Readers;
+use candles::hub::Hub;
 
 /// What the routes need.
 #[derive(Debug, Clone)]
 pub struct Api {
     readers: Arc<Readers>,
     hub: Hub,
-    groups: Arc<Vec<String>>,
-    pairs: Arc<pairs::Cache>,
+    groups: Vec<String>,
     heartbeat: Heartbeat,
 }
 
 impl Api {
     /// The interface of a store and a hub, for the candles of these groups.
     pub fn new(readers: Arc<Readers>, hub: Hub, groups: Vec<String>) -> Api {
-        Api { readers, hub, groups: Arc::new(groups), pairs: Arc::default(), heartbeat: Heartbeat::default() }
+        Api { readers, hub, groups, heartbeat: Heartbeat::default() }
     }
 
     /// The same with other times for Binance's pings.
@@ -38,13 +35,13 @@ impl Api {
 
     /// `/api/pairs`, `/api/candles`, `/ws`, and Binance's `/ws/...` and `/stream`, to be merged with other routes.
     pub fn router(self) -> Router {
+        let charts = candles::api::charts(Arc::clone(&self.readers), self.groups.clone());
         Router::new()
-            .route("/api/pairs", get(pairs::pairs))
-            .route("/api/candles", get(candles::candles))
             .route("/ws", get(ws::upgrade))
             .route("/ws/", get(binance::raw))
             .route("/ws/{*streams}", get(binance::raw))
             .route("/stream", get(binance::combined))
             .with_state(self)
+            .merge(charts)
     }
 }

@@ -37,7 +37,8 @@ struct Update {
 
 impl Update {
     fn of((pair, interval, time): &Key, candle: &Candle) -> Option<Update> {
-        let (bar, prices) = Bar::of(*time, candle)?;
+        let prices = candle.prices()?;
+        let bar = Bar::of(*time, candle, [prices.open, prices.high, prices.low, prices.close]);
         Some(Update {
             r#type: "candle",
             pair_address: pair.pair.clone(),

@@ -3,16 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use candles::api::{NotASymbol, Symbol};
+use candles::hub::Filter;
 use market_data::{Interval, PairKey};
 use thiserror::Error;
-
-use candles::hub::Filter;
 
 /// A K-line stream. The pair is in lower case, as Binance writes its streams; whoever asks may write it in any case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Stream {
-    chain_id: String,
-    pair: String,
+    symbol: Symbol,
     interval: Interval,
 }
 
@@ -30,15 +29,14 @@ pub(super) enum BadStream {
 impl Stream {
     /// The stream that the candles of a pair belong to.
     pub(super) fn of(pair: &PairKey, interval: Interval) -> Stream {
-        let (chain_id, pair) = (pair.chain_id.to_ascii_lowercase(), pair.pair.to_ascii_lowercase());
-        Stream { chain_id, pair, interval }
+        Stream { symbol: Symbol::of(pair), interval }
     }
 
     /// What to ask the hub for.
     pub(super) fn filter(&self) -> Filter {
         Filter {
-            chain_id: Some(self.chain_id.clone()),
-            pair: Some(self.pair.clone()),
+            chain_id: Some(self.symbol.chain_id().to_owned()),
+            pair: Some(self.symbol.pair().to_owned()),
             interval: Some(self.interval),
             any_case: true,
         }
@@ -46,7 +44,7 @@ impl Stream {
 
     /// The symbol as payloads have it: upper case.
     pub(super) fn symbol(&self) -> String {
-        format!("{}:{}", self.chain_id, self.pair).to_ascii_uppercase()
+        self.symbol.upper()
     }
 
     pub(super) fn interval(&self) -> Interval {
@@ -56,7 +54,7 @@ impl Stream {
 
 impl fmt::Display for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}@kline_{}", self.chain_id, self.pair, self.interval)
+        write!(f, "{}@kline_{}", self.symbol, self.interval)
     }
 }
 
@@ -66,12 +64,9 @@ impl FromStr for Stream {
     fn from_str(name: &str) -> Result<Stream, BadStream> {
         let form = || BadStream::Form(name.chars().take(200).collect());
         let (symbol, interval) = name.split_once("@kline_").ok_or_else(form)?;
-        let (chain_id, pair) = symbol.split_once(':').ok_or_else(form)?;
-        if chain_id.is_empty() || pair.is_empty() || pair.contains(['@', '/']) {
-            return Err(form());
-        }
+        let symbol = symbol.parse().map_err(|NotASymbol| form())?;
         let interval = interval.parse().map_err(|_| BadStream::Interval(name.chars().take(200).collect()))?;
-        Ok(Stream::of(&PairKey::new(chain_id, pair), interval))
+        Ok(Stream { symbol, interval })
     }
 }
 

@@ -1,16 +1,15 @@
 //! `GET /api/pairs`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use candles::api::{Chain, Refusal};
 use market_store::{PairSummary, Window};
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use super::Api;
+use super::{Chain, Charts, Refusal};
 
 const DAY: i64 = 86_400;
 /// How long an answer is given again: the list reads a day of candles, and many pages ask for it at once.
@@ -63,21 +62,19 @@ impl Answer {
 
 /// The last 24 hours. Where all trades are older (a day of the past was replayed), the 24 hours that end with the newest.
 fn window(now: i64, newest: Option<i64>) -> Window {
-    let end = newest.map_or(now, |newest| newest.min(now));
+    let end = super::present(now, newest);
     // The grain is 15 minutes, and the candle of the last trade belongs to the window.
     let end = market_data::Interval::M15.start_of(end) + market_data::Interval::M15.seconds();
     Window { start: end - DAY, end }
 }
 
-pub(super) async fn pairs(State(api): State<Api>) -> Result<Response, Refusal> {
+pub(super) async fn pairs(State(api): State<Charts>) -> Result<Response, Refusal> {
     let mut cached = api.pairs.0.lock().await;
     let json = match &*cached {
         Some((at, json)) if at.elapsed() < FRESH => json.clone(),
         _ => {
             let groups = Arc::clone(&api.groups);
-            let now = SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_or(0, |d| d.as_secs().cast_signed());
+            let now = super::now();
             let asked = Arc::clone(&api.readers).ask(move |reader| {
                 let newest = reader.newest_trade(&groups)?;
                 reader.pairs(&groups, window(now, newest))
