@@ -1,8 +1,9 @@
 //! The groups of a service's file, running over its store.
 
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use anyhow::Context;
@@ -16,7 +17,7 @@ use market_store::{CandleStore, GroupStores};
 use crate::api::input::Source;
 use crate::api::{Readers, input};
 use crate::counters::Counters;
-use crate::group_stores::{OtherStore, claims};
+use crate::group_stores::{OtherStore, claims, reader};
 use crate::hub::Hub;
 use crate::lane::Lane;
 use crate::sink::{SharedStore, StoreSink};
@@ -73,8 +74,8 @@ pub struct Road {
 }
 
 impl Road {
-    /// Starts the hub and all groups over a store, by the name that other services have for it. Waits for no broker: one that is away is asked again for ever. Needs a tokio
-    /// runtime.
+    /// Starts the hub and all groups over a store, by the name that other services have for it. Waits for no broker: one that is
+    /// away is asked again for ever. Needs a tokio runtime.
     ///
     /// # Errors
     /// A [`Complaint`] where the file asks for what cannot be, and a store that gives no reader.
@@ -87,15 +88,18 @@ impl Road {
                 .into());
         }
         let groups = groups_of(file);
-        let reader = store.reader().context("open a reader of the store")?;
-        let hub = Hub::start(reader, groups.clone()).context("start the thread of the hub")?;
         let mut others = settings.others.clone();
         for named in &file.group_stores {
             others.push(OtherStore::open(named)?);
         }
+        // A list that does for all services of a group names our own store too; and what is read twice would count twice.
+        let mut names = BTreeSet::from([name.to_owned()]);
+        others.retain(|other| names.insert(other.name().to_owned()));
         let store: SharedStore = Arc::new(Mutex::new(store));
-        let opened = Arc::clone(&store);
-        let readers = Readers::new(move || opened.lock().unwrap_or_else(PoisonError::into_inner).reader());
+        let first = reader(&store, &others, &groups).context("open a reader of the store")?;
+        let hub = Hub::start(first, groups.clone()).context("start the thread of the hub")?;
+        let (opened, read, wanted) = (Arc::clone(&store), others.clone(), groups.clone());
+        let readers = Readers::new(move || reader(&opened, &read, &wanted));
         let mut road = Road {
             running: Vec::new(),
             groups,
@@ -107,7 +111,7 @@ impl Road {
         let mut first_member = 0;
         for kq in &file.kqs {
             let running = road
-                .start_group(settings, kq, first_member, &store, &|| claims(name, &store, &others))
+                .start_group(settings, kq, first_member, &store, &|| claims(name, &store, &others, &kq.group))
                 .with_context(|| format!("start `{}` of {}", kq.name, kq.at))?;
             first_member += kq.consumers;
             road.running.push((kq.name.clone(), running));

@@ -17,7 +17,6 @@ mod brokers;
 mod check;
 mod consume;
 mod consumer;
-mod dataflow;
 mod feed;
 mod groups;
 mod http;
@@ -27,6 +26,7 @@ mod produce;
 mod progress;
 mod record;
 mod replay;
+mod service;
 mod sim;
 mod smart_money;
 mod time;
@@ -74,7 +74,8 @@ Examples:
 enum Command {
     Up(up::Args),
     Broker(broker::Args),
-    Dataflow(dataflow::Args),
+    Dataflow(service::DataflowArgs),
+    Market(service::MarketArgs),
     #[command(name = "smart-money")]
     SmartMoney(smart_money::Args),
     Consumer(consumer::Args),
@@ -95,8 +96,10 @@ impl Command {
     /// What is logged unless somebody says otherwise: a server tells what it does, a tool answers and is silent.
     fn log_level(&self) -> &'static str {
         match self {
-            Command::Up(_) | Command::Broker(_) | Command::Dataflow(_) | Command::Consumer(_) => "info",
-            Command::SmartMoney(_) => "info",
+            Command::Up(_) | Command::Broker(_) => "info",
+            Command::Dataflow(_) | Command::Market(_) | Command::SmartMoney(_) | Command::Consumer(_) => {
+                "info"
+            }
             Command::Replay(_) | Command::Verify(_) | Command::Check(_) | Command::Sim(_) => "info",
             Command::Topics(_) | Command::Groups(_) | Command::KafkaConsumerGroups(_) => "warn",
             Command::Produce(_) | Command::Consume(_) | Command::Bench(_) => "warn",
@@ -135,7 +138,8 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Up(args) => up::run(args).await,
-        Command::Dataflow(args) => dataflow::run(args).await,
+        Command::Dataflow(args) => service::dataflow(args).await,
+        Command::Market(args) => service::market(args).await,
         Command::SmartMoney(args) => smart_money::run(args).await,
         Command::Consumer(args) => consumer::run(args).await,
         Command::Broker(args) => broker::run(args).await,

@@ -1,28 +1,33 @@
-//! `kohort up`: everything in one process: broker, topics, dataflow, smart money, feed, page and API. Loopback unless told otherwise.
+//! `kohort up`: everything in one process: broker, topics, services, feed, page and API. Loopback unless told otherwise.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use ::dataflow::Dataflow;
 use ::smart_money::SmartMoney;
 use anyhow::Context;
+use axum::Router;
+use candles::{OtherStore, Settings, groups_of};
 use console::{Console, History};
+use dataflow::Dataflow;
 use kohort_broker::Broker;
 use kohort_broker::groups::GroupEvent;
-use kohort_broker::settings::Settings;
+use kohort_broker::settings::Settings as BrokerSettings;
 use kohort_client::{Client, ClientConfig};
 use kohort_service::metrics::Registry;
 use kohort_service::{ServiceFile, Shutdown};
+use market::Market;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::feed::{live, sets};
 use crate::http::{self, Server};
-use crate::{Outcome, broker, feed, smart_money};
+use crate::{Outcome, broker, feed};
 
-/// The services' file, as it ships: the groups and topics of the original.
+/// The services' files, as they ship: the groups and topics of the original.
 const DATAFLOW_FILE: &str = include_str!("../../dataflow/etc/dataflow.yaml");
+const MARKET_FILE: &str = include_str!("../../market/etc/market.yaml");
 /// Partitions of the topics that `up` makes: enough for members to share, few enough to be seen at a glance.
 const PARTITIONS: i32 = 6;
 /// Members of one process join together; Kafka's three seconds would be three seconds without a chart.
@@ -76,7 +81,7 @@ fn speed(text: &str) -> Result<f64, String> {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
-    let mut settings: Settings = broker::settings(&args.settings)?;
+    let mut settings: BrokerSettings = broker::settings(&args.settings)?;
     if !settings.is_set(REBALANCE_DELAY.0) {
         settings.set(REBALANCE_DELAY.0, REBALANCE_DELAY.1).context("set the rebalance delay")?;
     }
@@ -115,38 +120,33 @@ async fn serve(
     let registry = Registry::default();
     let brokers = vec![broker.address().to_string()];
     let client = Client::new(ClientConfig::new(brokers.clone()).client_id("up")).context("make a client")?;
-    let mut file = ServiceFile::parse("dataflow", "apps/dataflow/etc/dataflow.yaml", DATAFLOW_FILE)?;
-    let mut wallets = smart_money::for_up(&args.data)?;
-    for kq in file.kqs.iter_mut().chain(&mut wallets.file.kqs) {
+    let dataflow_file = ServiceFile::parse("dataflow", "apps/dataflow/etc/dataflow.yaml", DATAFLOW_FILE)?;
+    let market_file = ServiceFile::parse("market", "apps/market/etc/market.yaml", MARKET_FILE)?;
+    let mut wallets = crate::smart_money::for_up(&args.data)?;
+    let files = [&dataflow_file, &market_file, &wallets.file];
+    let topics: BTreeSet<&str> =
+        files.iter().flat_map(|file| &file.kqs).map(|kq| kq.topic.as_str()).collect();
+    for topic in topics {
         if shutdown.is_requested() {
             return Ok(());
         }
-        feed::send::ensure_topic(&client, feed::send::trade_topic(&kq.topic, PARTITIONS)).await?;
-        // Static members: whoever was killed with the last process is replaced at once. Dynamic ones would be waited for
-        // until their session ends, because the broker that could have seen them go went with them.
-        kq.instance_id.get_or_insert_with(|| format!("up-{}", kq.name));
+        feed::send::ensure_topic(&client, feed::send::trade_topic(topic, PARTITIONS)).await?;
     }
-    let mut settings = ::dataflow::Settings::new(file, &args.data);
-    settings.brokers = Some(brokers.clone());
-    settings.registry = registry.clone();
-    let mut dataflow = ::dataflow::start(&settings).context("start dataflow")?;
-    (wallets.brokers, wallets.registry) = (Some(brokers), registry.clone());
-    let mut wallets = ::smart_money::start(&wallets).context("start smart money")?;
+    let settings = |file| settings_of(file, args, &brokers, &registry);
+    make_static(&mut wallets.file);
+    (wallets.brokers, wallets.registry) = (Some(brokers.clone()), registry.clone());
+    let mut services = Services::start(settings(dataflow_file), settings(market_file), &wallets)?;
     let history: Arc<dyn History> = Arc::new(EventLog(Arc::downgrade(broker)));
     let console = Console::new(client.clone(), Some(history), registry.clone());
-    let input = candles::api::input::router(dataflow.road().sources().to_vec());
-    let api = dataflow.api().merge(input).merge(wallets.api());
-    let server = Server::start(listener, api.merge(console.router()), shutdown)?;
+    let server = Server::start(listener, services.api().merge(console.router()), shutdown)?;
     let mut feeds = start_feed(&client, sets, &registry, shutdown).await?;
     let outcome = tokio::select! {
         () = shutdown.requested() => Ok(()),
-        why = dataflow.failed() => Err(anyhow::anyhow!("dataflow: {why}")),
-        why = wallets.failed() => Err(anyhow::anyhow!("smart money: {why}")),
+        why = services.failed() => Err(anyhow::anyhow!("{why}")),
         Some(ended) = feeds.join_next() => ended.context("run the feed").flatten(),
     };
     shutdown.request();
-    let services = stop_services(dataflow, wallets, shutdown.left_of(STOP_GRACE));
-    tokio::join!(async { while feeds.join_next().await.is_some() {} }, services, server.stop());
+    stop(feeds, services, server, shutdown.left_of(STOP_GRACE)).await;
     outcome
 }
 
@@ -173,16 +173,84 @@ async fn start_feed(
     Ok(feeds)
 }
 
-/// Ends the services side by side.
-async fn stop_services(dataflow: Dataflow, wallets: SmartMoney, grace: Duration) {
-    let ended = |name: &str, drained: bool| match drained {
-        true => tracing::info!("{name} stopped, everything is stored and committed"),
-        false => tracing::warn!("{name} stopped; what was in hand is read again at the next start"),
-    };
-    tokio::join!(
-        async { ended("dataflow", tokio::time::timeout(grace, dataflow.stop()).await == Ok(true)) },
-        async { ended("smart money", tokio::time::timeout(grace, wallets.stop()).await == Ok(true)) },
-    );
+/// Ends everything that stands on the broker, side by side.
+async fn stop(mut feeds: JoinSet<anyhow::Result<()>>, services: Services, server: Server, grace: Duration) {
+    tokio::join!(async { while feeds.join_next().await.is_some() {} }, services.stop(grace), server.stop());
+}
+
+/// Makes the members of a service static ones: whoever was killed with the last process is replaced at once. Dynamic ones would be
+/// waited for until their session ends, because the broker that could have seen them go went with them.
+fn make_static(file: &mut ServiceFile) {
+    for kq in &mut file.kqs {
+        kq.instance_id.get_or_insert_with(|| format!("up-{}-{}", file.name, kq.name));
+    }
+}
+
+/// What a service of candles starts with.
+fn settings_of(mut file: ServiceFile, args: &Args, brokers: &[String], registry: &Registry) -> Settings {
+    make_static(&mut file);
+    let mut settings = Settings::new(file, &args.data);
+    settings.brokers = Some(brokers.to_vec());
+    settings.registry = registry.clone();
+    settings
+}
+
+/// The services on the broker.
+struct Services {
+    dataflow: Dataflow,
+    market: Market,
+    wallets: SmartMoney,
+}
+
+impl Services {
+    /// Dataflow and Market know each other's store: they share a group, so each store has a part of its candles.
+    fn start(
+        mut dataflow: Settings,
+        mut market: Settings,
+        wallets: &::smart_money::Settings,
+    ) -> anyhow::Result<Services> {
+        let store = |file: PathBuf, settings: &Settings| {
+            Ok::<_, anyhow::Error>(OtherStore::open_file(&file)?.of_groups(groups_of(&settings.file)))
+        };
+        dataflow.others = vec![store(market::store_file(&market), &market)?];
+        market.others = vec![store(dataflow::store_file(&dataflow), &dataflow)?];
+        let dataflow = dataflow::start(&dataflow).context("start dataflow")?;
+        let market = market::start(&market).context("start market")?;
+        let wallets = ::smart_money::start(wallets).context("start smart money")?;
+        Ok(Services { dataflow, market, wallets })
+    }
+
+    fn api(&self) -> Router {
+        let sources = [self.dataflow.road().sources(), self.market.road().sources()].concat();
+        let input = candles::api::input::router(sources);
+        self.dataflow.api().merge(self.market.api()).merge(self.wallets.api()).merge(input)
+    }
+
+    async fn failed(&mut self) -> String {
+        tokio::select! {
+            why = self.dataflow.failed() => format!("dataflow: {why}"),
+            why = self.market.failed() => format!("market: {why}"),
+            why = self.wallets.failed() => format!("smart money: {why}"),
+        }
+    }
+
+    async fn stop(self, grace: Duration) {
+        tokio::join!(
+            ended("dataflow", grace, self.dataflow.stop()),
+            ended("market", grace, self.market.stop()),
+            ended("smart money", grace, self.wallets.stop()),
+        );
+    }
+}
+
+/// Waits for the end of a service, and says how it was.
+async fn ended(name: &str, grace: Duration, stop: impl Future<Output = bool>) {
+    match tokio::time::timeout(grace, stop).await {
+        Ok(true) => tracing::info!("{name} stopped, everything is stored and committed"),
+        Ok(false) | Err(_) => {
+            tracing::warn!("{name} stopped; what was in hand is read again at the next start");
+        }
+    }
 }
 
 /// The broker's event log, for as long as there is a broker.

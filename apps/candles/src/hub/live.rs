@@ -33,8 +33,10 @@ pub(crate) struct Live {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// What the store has; `None` until somebody looked.
+    /// What our own store has; `None` until somebody looked.
     stored: Option<Candle>,
+    /// What the stores of others that share the group have, when somebody looked last. A flush of ours says nothing about it.
+    elsewhere: Option<Candle>,
     /// Parts that no flush has stored yet.
     parts: Vec<(Source, Candle)>,
 }
@@ -114,6 +116,16 @@ impl Live {
         }
     }
 
+    /// What the stores of others have of a candle.
+    pub(crate) fn elsewhere(&mut self, key: &Key, candle: Candle) {
+        let held = self.candles.entry(key.clone()).or_default();
+        let before = held.elsewhere.unwrap_or(Candle::EMPTY);
+        held.elsewhere = Some(candle);
+        if before != candle {
+            self.changed.insert(key.clone());
+        }
+    }
+
     /// Forgets everything: nobody listens.
     pub(crate) fn clear(&mut self) {
         *self = Live::default();
@@ -123,7 +135,9 @@ impl Live {
     pub(crate) fn unknown(&self) -> Vec<Key> {
         self.changed
             .iter()
-            .filter(|key| self.candles.get(*key).is_some_and(|held| held.stored.is_none()))
+            .filter(|key| {
+                self.candles.get(*key).is_some_and(|held| held.stored.is_none() || held.elsewhere.is_none())
+            })
             .cloned()
             .collect()
     }
@@ -149,6 +163,7 @@ impl Live {
 impl Held {
     fn whole(&self) -> Candle {
         let mut whole = self.stored.unwrap_or(Candle::EMPTY);
+        whole.merge(&self.elsewhere.unwrap_or(Candle::EMPTY));
         for (_, part) in &self.parts {
             whole.merge(part);
         }
@@ -235,6 +250,24 @@ mod tests {
         live.add(source, &part, daily);
         live.flushed(source, &part, &whole(&[&part]), daily);
         assert_eq!((live.candles.len(), live.take_changed().len()), (1, 1));
+    }
+
+    #[test]
+    fn what_another_store_of_the_group_has_stays_when_ours_is_flushed() {
+        let mut live = Live::default();
+        let (ours, theirs) = (deltas(1, "1"), deltas(2, "2"));
+        let source = Source { member: 0, flush: 0 };
+        live.add(source, &ours, &all);
+        for (key, candle) in live.take_changed() {
+            live.stored(&key, Candle::EMPTY);
+            let part = theirs.candles.iter().find(|delta| delta.interval == key.1).unwrap();
+            live.elsewhere(&key, part.candle);
+            assert_eq!(candle.count, 1);
+        }
+        assert_eq!(minute(&mut live), Some((2, "2".into())));
+        live.flushed(source, &ours, &whole(&[&ours]), &all);
+        assert_eq!(minute(&mut live), None, "the same whole");
+        assert!(live.unknown().is_empty());
     }
 
     #[test]

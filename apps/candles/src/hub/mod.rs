@@ -41,7 +41,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Starts the hub's thread. `reader` tells what is stored of candles that the hub sees for the first time.
+    /// Starts the hub's thread. `reader` tells what is stored of candles that the hub sees for the first time, in our own store and
+    /// in those of other services that share our groups.
     pub fn start(reader: Box<dyn CandleReader>, groups: Vec<String>) -> std::io::Result<Hub> {
         let (news, incoming) = sync_channel(NEWS_MAX);
         let listening = Arc::new(AtomicBool::new(false));
@@ -130,8 +131,9 @@ impl Thread {
                 self.look_again();
             }
             for key in self.live.unknown() {
-                let candle = self.read(&key);
-                self.live.stored(&key, candle.unwrap_or(Candle::EMPTY));
+                let (own, others) = self.read(&key);
+                self.live.stored(&key, own);
+                self.live.elsewhere(&key, others);
             }
             let changed = self.live.take_changed();
             if !changed.is_empty() {
@@ -153,8 +155,8 @@ impl Thread {
         }
     }
 
-    /// What the store has of a candle. A store that cannot be read now is a view that is late.
-    fn read(&mut self, (pair, interval, time): &Key) -> Option<Candle> {
+    /// What our own store has of a candle, and what all others have. A store that cannot be read now is a view that is late.
+    fn read(&mut self, (pair, interval, time): &Key) -> (Candle, Candle) {
         let query = CandleQuery {
             groups: &self.groups,
             pair,
@@ -163,11 +165,13 @@ impl Thread {
             before: Some(time + interval.seconds()),
             limit: 1,
         };
-        match self.reader.candles(&query) {
-            Ok(candles) => candles.first().map(|stored| stored.candle),
+        let first =
+            |candles: Vec<StoredCandle>| candles.first().map_or(Candle::EMPTY, |stored| stored.candle);
+        match self.reader.own_and_others(&query) {
+            Ok((own, others)) => (first(own), first(others)),
             Err(error) => {
                 tracing::warn!(%error, "a live candle shows only what this process has seen");
-                None
+                (Candle::EMPTY, Candle::EMPTY)
             }
         }
     }
@@ -185,10 +189,13 @@ impl Thread {
                 before: None,
                 limit: 2,
             };
-            let Ok(candles) = self.reader.candles(&query) else { return };
+            let Ok((own, others)) = self.reader.own_and_others(&query) else { return };
             let pair = Arc::new(pair);
-            for StoredCandle { time, candle } in candles {
+            for StoredCandle { time, candle } in own {
                 self.live.stored(&(Arc::clone(&pair), interval, time), candle);
+            }
+            for StoredCandle { time, candle } in others {
+                self.live.elsewhere(&(Arc::clone(&pair), interval, time), candle);
             }
         }
     }

@@ -35,7 +35,8 @@ pub(crate) struct Set {
 impl Set {
     /// The topics that its trades belong to.
     pub(crate) fn topics(&self) -> Vec<&'static str> {
-        let mut topics: Vec<&str> = self.messages.iter().map(|message| topic_of(&message.chain_id)).collect();
+        let mut topics: Vec<&str> =
+            self.messages.iter().flat_map(|message| topics_of(&message.chain_id)).copied().collect();
         topics.sort_unstable();
         topics.dedup();
         topics
@@ -48,13 +49,14 @@ impl Set {
     }
 }
 
-/// The topic of a chain's trades, as the chain parsers name it. Chains without a topic of their own go to Ethereum's.
-pub(crate) fn topic_of(chain_id: &str) -> &'static str {
+/// The topics of a chain's trades, as the chain parsers name them: for EVM chains there are two parsers, the newer one's is the
+/// second. Chains without a topic of their own go to Ethereum's.
+fn topics_of(chain_id: &str) -> &'static [&'static str] {
     match chain_id {
-        "100000" => "sol-trades",
-        "56" => "bsc-trades",
-        "8453" => "base-trades",
-        _ => "eth-trades",
+        "100000" => &["sol-trades"],
+        "56" => &["bsc-trades", "evm-trades-v4"],
+        "8453" => &["base-trades", "base-trades-v4"],
+        _ => &["eth-trades", "evm-trades-v4"],
     }
 }
 
@@ -117,7 +119,9 @@ async fn round(producer: &Producer, set: &Set, play: Play, sent: &Counter) -> an
     for message in set.messages.iter() {
         send::wait_until(play.due_ms(message.time_ms)).await;
         message.write_anew(&mut value, |ms| play.due_ms(ms));
-        send::enqueue(producer, topic_of(&message.chain_id), message, &value).await?;
+        for topic in topics_of(&message.chain_id) {
+            send::enqueue(producer, topic, message, &value).await?;
+        }
         sent.add(message.trades.into());
     }
     Ok(())

@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(trades, [6354, 78_638, 45]);
         assert_eq!(
             sets.iter().flat_map(Set::topics).collect::<Vec<_>>(),
-            ["eth-trades", "eth-trades", "sol-trades"]
+            ["eth-trades", "evm-trades-v4", "eth-trades", "evm-trades-v4", "sol-trades"]
         );
     }
 }

@@ -1,0 +1,130 @@
+//! A service as a command of its own: as its file says, against the brokers that the file names, until the end is asked for.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use candles::Settings;
+use dataflow::Dataflow;
+use kohort_service::{ServiceFile, Shutdown};
+use market::Market;
+
+use crate::Outcome;
+use crate::http::{self, Server};
+
+/// What every service's command takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The service's file
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    file: PathBuf,
+    /// The folder that holds what it keeps
+    #[arg(long, default_value = "kohort-data", value_name = "DIR")]
+    data: PathBuf,
+    /// Where the API is; port 0 is any free one. Without it: the file's `Host` and `Port`, else no API
+    #[arg(long, value_name = "HOST:PORT")]
+    http: Option<String>,
+}
+
+/// Trades to candles to the SQL store, pushed on a WebSocket
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kohort dataflow -f apps/dataflow/etc/dataflow.yaml
+  kohort dataflow -f dataflow.yaml --data /var/lib/kohort --http 127.0.0.1:8081
+")]
+pub(crate) struct DataflowArgs {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// Trades to candles to the cache, and questions about them answered
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kohort market -f apps/market/etc/market.yaml --http 127.0.0.1:8082
+  kohort market -f market.yaml --data /var/lib/kohort --http 127.0.0.1:8082
+")]
+pub(crate) struct MarketArgs {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// How long a service may take to drain. With the rest it stays under three seconds.
+const STOP_GRACE: Duration = Duration::from_millis(2600);
+
+/// A service that runs.
+trait Service {
+    /// Everything that it serves.
+    fn router(&self) -> Router;
+    /// Completes when it cannot go on.
+    async fn failed(&mut self) -> String;
+    /// Ends it: `true` if nothing is left to be read again.
+    async fn stop(self) -> bool;
+}
+
+impl Service for Dataflow {
+    fn router(&self) -> Router {
+        Dataflow::router(self)
+    }
+    async fn failed(&mut self) -> String {
+        Dataflow::failed(self).await
+    }
+    async fn stop(self) -> bool {
+        Dataflow::stop(self).await
+    }
+}
+
+impl Service for Market {
+    fn router(&self) -> Router {
+        Market::router(self)
+    }
+    async fn failed(&mut self) -> String {
+        Market::failed(self).await
+    }
+    async fn stop(self) -> bool {
+        Market::stop(self).await
+    }
+}
+
+/// Runs `kohort dataflow`.
+pub(crate) async fn dataflow(DataflowArgs { args }: DataflowArgs) -> anyhow::Result<Outcome> {
+    run("dataflow", args, dataflow::start).await
+}
+
+/// Runs `kohort market`.
+pub(crate) async fn market(MarketArgs { args }: MarketArgs) -> anyhow::Result<Outcome> {
+    run("market", args, market::start).await
+}
+
+async fn run<S: Service>(
+    name: &str,
+    args: Args,
+    start: impl FnOnce(&Settings) -> anyhow::Result<S>,
+) -> anyhow::Result<Outcome> {
+    let file = ServiceFile::read(name, &args.file)?;
+    for warning in &file.warnings {
+        tracing::warn!("{warning}");
+    }
+    let shutdown = Shutdown::on_signals().context("listen for signals")?;
+    let listener = match args.http.as_ref().or(file.http.as_ref()) {
+        Some(address) => Some(http::bind(address).await?),
+        None => None,
+    };
+    std::fs::create_dir_all(&args.data).map_err(|source| http::folder_complaint(&args.data, &source))?;
+    let mut service = start(&Settings::new(file, &args.data))?;
+    let server = listener.map(|listener| Server::start(listener, service.router(), &shutdown)).transpose()?;
+    let outcome = tokio::select! {
+        () = shutdown.requested() => Ok(Outcome::Done),
+        why = service.failed() => Err(anyhow::anyhow!("{why}")),
+    };
+    shutdown.request();
+    if tokio::time::timeout(shutdown.left_of(STOP_GRACE), service.stop()).await != Ok(true) {
+        tracing::warn!("what was in hand is read again at the next start");
+    }
+    if let Some(server) = server {
+        server.stop().await;
+    }
+    outcome
+}
