@@ -9,4 +9,4 @@ pub mod api;
 pub mod service;
 
 pub use candles::Settings;
-pub use service::{Dataflow, start, store_file};
+pub use service::{Dataflow, open_store, start, store_file};

@@ -6,7 +6,7 @@ use anyhow::Context;
 use axum::Router;
 use candles::{Road, Settings};
 use kohort_service::Complaint;
-use market_store::{CandleStore, SqliteStore};
+use market_store::{CandleStore, MySqlAddress, MySqlStore, SqliteStore};
 
 use crate::api::Api;
 
@@ -36,17 +36,33 @@ pub fn store_file(settings: &Settings) -> PathBuf {
     settings.data.join(STORE_FILE)
 }
 
-fn open_store(settings: &Settings) -> anyhow::Result<Box<dyn CandleStore>> {
+/// Opens the store that the file names: the MySQL database of `Mysql`, or the embedded file.
+///
+/// # Errors
+/// A [`Complaint`] where `Mysql` cannot be meant, a store that cannot be opened. A database server that is away is no error.
+pub fn open_store(settings: &Settings) -> anyhow::Result<Box<dyn CandleStore>> {
     if let Some(mysql) = &settings.file.mysql {
-        return Err(Complaint::new("`Mysql` is not available yet")
-            .at(mysql.at.clone())
-            .why("candles would silently go to another store than the file names")
-            .hint("remove `Mysql`: candles are then kept in SQLite in the data folder")
-            .into());
+        return open_mysql(&mysql.source).map_err(|complaint| complaint.at(mysql.at.clone()).into());
     }
     let file = store_file(settings);
     let store = SqliteStore::open(&file).with_context(|| format!("open the store `{}`", file.display()))?;
     Ok(Box::new(store))
+}
+
+fn open_mysql(source: &str) -> Result<Box<dyn CandleStore>, Complaint> {
+    let address = MySqlAddress::parse(source).map_err(|error| {
+        Complaint::new("`DataSource` of `Mysql` cannot be understood")
+            .why(error.to_string())
+            .hint("write `user:password@tcp(host:port)/database`, as for Go's driver, or `mysql://user:password@host:port/database`")
+    })?;
+    match MySqlStore::open(address) {
+        Ok(store) => Ok(Box::new(store)),
+        Err(error) => {
+            let said = std::error::Error::source(&error).map(ToString::to_string);
+            let complaint = Complaint::new(error.to_string());
+            Err(said.into_iter().fold(complaint, Complaint::why))
+        }
+    }
 }
 
 impl Dataflow {

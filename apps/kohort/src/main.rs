@@ -29,6 +29,7 @@ mod replay;
 mod service;
 mod sim;
 mod smart_money;
+mod store_url;
 mod time;
 mod topics;
 mod up;

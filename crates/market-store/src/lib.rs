@@ -12,6 +12,8 @@
 //!
 //! A cache keeps candles for a time only: [`Retention`].
 //!
+//! [`open`](fn@open) opens any of them by its address.
+//!
 //! Services that share a group and write into different stores claim their partitions in all of them: [`GroupStores`].
 //!
 //! [`wallets`] is the same for Smart Money: the log of known wallets' trades and what is told about them, in step with positions.
@@ -31,6 +33,7 @@ mod group_stores;
 mod memory;
 mod merged;
 mod mysql;
+mod open;
 mod redis;
 mod retention;
 mod spans;
@@ -45,6 +48,7 @@ pub use group_stores::{GroupClaim, GroupStore, GroupStores};
 pub use memory::MemoryStore;
 pub use merged::MergedReader;
 pub use mysql::{BadMySqlAddress, MySqlAddress, MySqlStore};
+pub use open::{OpenError, open};
 pub use redis::{RedisAddress, RedisStore};
 pub use retention::Retention;
 pub use spans::{Span, Spans, spans};

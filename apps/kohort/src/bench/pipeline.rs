@@ -18,6 +18,7 @@ use super::service::Report;
 use crate::feed::messages::Message;
 use crate::feed::{Keying, files, send};
 use crate::progress::Progress;
+use crate::store_url::RunStore;
 use crate::{Outcome, brokers, output};
 
 /// Trades per second from a topic to stored candles, and where the processor time goes
@@ -53,7 +54,8 @@ pub(crate) struct Args {
     /// Seconds between two rounds of the set [default: what it spans, in whole minutes, or in whole days if that is over half a day]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..=100_000_000))]
     shift: Option<i64>,
-    /// Another store than a SQLite file in a folder of its own: `sqlite:PATH` of a file that is not there yet
+    /// Another store than a SQLite file in a folder of its own: `sqlite:PATH` of a file that is not there yet, `mysql://...` or
+    /// `user:password@tcp(host:port)/database` of an empty database
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// The result as one line of JSON
@@ -151,7 +153,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
     }
     let folder =
         tempfile::Builder::new().prefix("kohort-bench-").tempdir().context("make a folder for the run")?;
-    let store = store_folder(args.store.as_deref(), folder.path())?;
+    let store = RunStore::choose(args.store.as_deref(), &folder.path().join("service"))?;
     let shutdown = Shutdown::on_signals().context("listen for signals")?;
     let measured = tokio::select! {
         measured = measure(&args, &messages, folder.path(), &store) => measured?,
@@ -183,42 +185,27 @@ fn trades_file(asked: Option<&Path>) -> Result<PathBuf, Complaint> {
     })
 }
 
-/// The folder that the service keeps its store in.
-fn store_folder(url: Option<&str>, folder: &Path) -> Result<PathBuf, Complaint> {
-    let Some(url) = url else { return Ok(folder.join("service")) };
-    let name = dataflow::service::STORE_FILE;
-    let complaint = |what: &str| Complaint::new(what).at(format!("--store {url}"));
-    let Some(path) = url.strip_prefix("sqlite:").map(|path| Path::new(path.trim_start_matches("//"))) else {
-        return Err(complaint("only SQLite stores can be measured yet").hint("write `--store sqlite:PATH`"));
-    };
-    if path.file_name().is_none_or(|last| last != name) {
-        return Err(complaint("the service would use another file")
-            .hint(format!("end the path with `{name}`: that is how the service names its file")));
-    }
-    if path.exists() {
-        return Err(complaint("this store is there already")
-            .why("a store with a history is another measurement, and its candles would be counted")
-            .hint("name a file that is not there yet"));
-    }
-    Ok(path.parent().map_or_else(PathBuf::new, Path::to_owned))
-}
-
-async fn measure(args: &Args, messages: &[Message], folder: &Path, store: &Path) -> anyhow::Result<Measured> {
+async fn measure(
+    args: &Args,
+    messages: &[Message],
+    folder: &Path,
+    store: &RunStore,
+) -> anyhow::Result<Measured> {
     let (broker, address) = Process::broker(&folder.join("broker")).await?;
     let client = brokers::client(std::slice::from_ref(&address))?;
     send::ensure_topic(&client, send::trade_topic(NAME, args.partitions)).await?;
     let sent = fill(args, messages, &client).await?;
-    std::fs::create_dir_all(store).with_context(|| format!("make `{}`", store.display()))?;
+    std::fs::create_dir_all(&store.data).with_context(|| format!("make `{}`", store.data.display()))?;
     let file = folder.join("dataflow.yaml");
     let text = format!(
         "Name: bench\nBrokers:\n  - {address}\nKqBench:\n  Group: {NAME}\n  Topic: {NAME}\n  Offset: first\n  \
-         Consumers: {}\n  Processors: {}\n",
-        args.consumers, args.processors
+         Consumers: {}\n  Processors: {}\n{}",
+        args.consumers, args.processors, store.in_file
     );
     std::fs::write(&file, text).with_context(|| format!("write `{}`", file.display()))?;
     let before = broker.cpu();
     let records = sent.messages.to_string();
-    let (file, store) = (file.to_string_lossy(), store.to_string_lossy());
+    let (file, store) = (file.to_string_lossy(), store.data.to_string_lossy());
     let mut service = Process::start(
         "service",
         &["bench", "service", "--file", &file, "--data", &store, "--records", &records],
@@ -389,15 +376,5 @@ mod tests {
         assert_eq!(shift(&messages(&[60, 120])), 120);
         assert_eq!(shift(&messages(&[0, DAY_S - 1])), DAY_S);
         assert_eq!(shift(&messages(&[0, DAY_S])), 2 * DAY_S);
-    }
-
-    #[test]
-    fn a_store_that_cannot_be_measured_is_refused_with_the_mend() {
-        let here = Path::new("x");
-        assert_eq!(store_folder(None, here).unwrap(), here.join("service"));
-        assert_eq!(store_folder(Some("sqlite:no/such/candles.db"), here).unwrap(), Path::new("no/such"));
-        let refused = |url| store_folder(Some(url), here).unwrap_err().to_string();
-        assert!(refused("mysql://u@h/db").contains("sqlite:PATH"));
-        assert!(refused("sqlite:other.db").contains("candles.db"));
     }
 }

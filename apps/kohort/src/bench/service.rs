@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use candles::stages::{Spent, Stages};
 use kohort_service::{ServiceFile, Shutdown};
 use market_data::Interval;
-use market_store::{CandleStore, Scan, SqliteStore};
+use market_store::Scan;
 use serde::{Deserialize, Serialize};
 
 use super::process;
@@ -112,7 +112,7 @@ async fn until_stored(stages: &Stages, records: u64) -> anyhow::Result<()> {
 
 /// Trades that the stored days count, and candles that are stored.
 fn stored(settings: &dataflow::Settings, group: &str) -> anyhow::Result<(u64, u64)> {
-    let store = SqliteStore::open(&dataflow::store_file(settings)).context("open the store")?;
+    let store = dataflow::open_store(settings)?;
     let (mut counted, mut candles) = (0, 0);
     let mut each = |_: &market_data::PairKey, interval, _, candle: &market_data::Candle| {
         candles += 1;

@@ -16,10 +16,11 @@ pub(super) fn config_file(
     topic: &str,
     consumers: u32,
     processors: u32,
+    store: &str,
 ) -> String {
     let brokers: String = servers.iter().map(|s| format!("  - {s}\n")).collect();
     format!(
-        "Name: verify\nBrokers:\n{brokers}KqVerify:\n  Group: {group}\n  Topic: {topic}\n  Offset: first\n  Consumers: {consumers}\n  \
+        "Name: verify\n{store}Brokers:\n{brokers}KqVerify:\n  Group: {group}\n  Topic: {topic}\n  Offset: first\n  Consumers: {consumers}\n  \
          Processors: {processors}\n  MinBytes: 1\n  CommitInterval: 100ms\n  SessionTimeout: 6s\n"
     )
 }

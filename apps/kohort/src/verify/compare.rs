@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use kohort_service::Complaint;
 use market_data::reference::{self, Key, Row};
-use market_store::{CandleStore, Scan, SqliteStore};
+use market_store::{CandleStore, Scan};
 use serde::Deserialize;
 
 fn open(path: &Path, what: &str) -> anyhow::Result<Box<dyn Read>> {
@@ -62,7 +62,7 @@ pub(super) fn chain_names(trades: &Path) -> anyhow::Result<HashMap<String, Strin
 
 /// Every candle that the store has of this group.
 pub(super) fn stored(
-    store: &mut SqliteStore,
+    store: &dyn CandleStore,
     group: &str,
     chains: &HashMap<String, String>,
 ) -> anyhow::Result<BTreeMap<Key, Row>> {

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use kohort_broker::Broker;
 use kohort_client::{Client, SeekTo, TopicPartition};
-use kohort_service::{Complaint, Shutdown};
-use market_store::{Positions, SqliteStore};
+use kohort_service::Shutdown;
 
 use self::child::{Dataflow, Random};
 use crate::feed::{Keying, files, messages::Message, send};
 use crate::progress::Progress;
+use crate::store_url::RunStore;
 use crate::{Outcome, broker, brokers, output};
 
 /// Check every candle of the whole road against a reference
@@ -52,7 +52,8 @@ pub(crate) struct Args {
     /// Another broker than one of its own
     #[arg(long, value_delimiter = ',', value_name = "HOST:PORT")]
     bootstrap_server: Vec<String>,
-    /// Another store than a SQLite file of its own: `sqlite:PATH` of a file that is not there yet
+    /// Another store than a SQLite file of its own: `sqlite:PATH` of a file that is not there yet, `mysql://...` or
+    /// `user:password@tcp(host:port)/database` of an empty database
     #[arg(long, value_name = "URL")]
     store: Option<String>,
 }
@@ -69,17 +70,17 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
     let chains = compare::chain_names(&args.trades)?;
     let folder =
         tempfile::Builder::new().prefix("kohort-verify-").tempdir().context("make a folder for the run")?;
-    let store_file = store_file(&args, folder.path())?;
+    let store = RunStore::choose(args.store.as_deref(), folder.path())?;
     let shutdown = Shutdown::on_signals().context("listen for signals")?;
-    let road = Road::build(&args, folder.path(), &store_file).await?;
+    let road = Road::build(&args, folder.path(), &store).await?;
     let driven = tokio::select! {
-        driven = road.drive(&args, &messages, &store_file) => driven,
+        driven = road.drive(&args, &messages, &store) => driven,
         () = shutdown.requested() => bail!("stopped before the candles were compared"),
     };
     road.close().await;
     driven?;
-    let mut store = SqliteStore::open(&store_file).context("open the store")?;
-    let got = compare::stored(&mut store, &road_group(folder.path()), &chains)?;
+    let store = market_store::open(&store.url).context("open the store")?;
+    let got = compare::stored(&*store, &road_group(folder.path()), &chains)?;
     let compared = market_data::reference::compare(&reference, &got);
     for d in compared.differences.iter().take(SHOWN_MAX) {
         let (chain, pair, interval, time) = &d.key;
@@ -90,31 +91,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
     }
     output::line(format!("{} candles compared, {} differ", compared.candles, compared.differing));
     Ok(if compared.differing == 0 { Outcome::Done } else { Outcome::Finding })
-}
-
-fn store_file(args: &Args, folder: &Path) -> anyhow::Result<PathBuf> {
-    let Some(url) = &args.store else { return Ok(folder.join(dataflow::service::STORE_FILE)) };
-    let complaint = |what: String| Complaint::new(what).at(format!("--store {url}"));
-    let Some(path) = url.strip_prefix("sqlite:").map(|p| p.trim_start_matches("//")) else {
-        return Err(complaint("only SQLite stores can be verified yet".to_owned())
-            .hint("write `--store sqlite:PATH`")
-            .into());
-    };
-    let path = PathBuf::from(path);
-    if path.file_name().is_none_or(|name| name != dataflow::service::STORE_FILE) {
-        let hint = format!(
-            "end the path with `{}`: that is how the service names its file",
-            dataflow::service::STORE_FILE
-        );
-        return Err(complaint("the service would use another file".to_owned()).hint(hint).into());
-    }
-    if path.exists() {
-        return Err(complaint("this store is there already".to_owned())
-            .why("candles that it has would count as too many")
-            .hint("name a file that is not there yet")
-            .into());
-    }
-    Ok(path)
 }
 
 /// The group's name: of this run alone, also on a broker that others use.
@@ -133,7 +109,7 @@ struct Road {
 }
 
 impl Road {
-    async fn build(args: &Args, folder: &Path, store_file: &Path) -> anyhow::Result<Self> {
+    async fn build(args: &Args, folder: &Path, store: &RunStore) -> anyhow::Result<Self> {
         let group = road_group(folder);
         let topic = group.clone();
         let (broker, servers) = if args.bootstrap_server.is_empty() {
@@ -148,19 +124,17 @@ impl Road {
         };
         let client = brokers::client(&servers)?;
         send::ensure_topic(&client, send::trade_topic(&topic, args.partitions)).await?;
-        if let Some(parent) = store_file.parent() {
-            std::fs::create_dir_all(parent).with_context(|| format!("make `{}`", parent.display()))?;
-        }
+        std::fs::create_dir_all(&store.data).with_context(|| format!("make `{}`", store.data.display()))?;
         let config = folder.join("dataflow.yaml");
-        let text = child::config_file(&servers, &group, &topic, args.consumers, args.processors);
+        let text =
+            child::config_file(&servers, &group, &topic, args.consumers, args.processors, &store.in_file);
         std::fs::write(&config, text).with_context(|| format!("write `{}`", config.display()))?;
         Ok(Self { broker, servers, client, topic, group, config })
     }
 
     /// Sends the trades while the service runs and dies, until the store has everything.
-    async fn drive(&self, args: &Args, messages: &[Message], store_file: &Path) -> anyhow::Result<()> {
-        let data = store_file.parent().context("a store's file is in a folder")?;
-        let mut service = Dataflow::start(&self.config, data)?;
+    async fn drive(&self, args: &Args, messages: &[Message], store: &RunStore) -> anyhow::Result<()> {
+        let mut service = Dataflow::start(&self.config, &store.data)?;
         let mut random = Random::new();
         let mut progress = Progress::new("sending trades", messages.len() as u64);
         let producer = send::producer(&self.client);
@@ -176,12 +150,12 @@ impl Road {
                 tokio::time::sleep(random.between(Duration::from_millis(20), Duration::from_millis(600)))
                     .await;
                 service.kill()?;
-                service = Dataflow::start(&self.config, data)?;
+                service = Dataflow::start(&self.config, &store.data)?;
             }
         }
         send::finish(&producer).await?;
         drop(progress);
-        self.until_stored(args, store_file, &mut service).await?;
+        self.until_stored(args, store, &mut service).await?;
         service.stop().await
     }
 
@@ -189,7 +163,7 @@ impl Road {
     async fn until_stored(
         &self,
         args: &Args,
-        store_file: &Path,
+        store: &RunStore,
         service: &mut Dataflow,
     ) -> anyhow::Result<()> {
         let partitions: Vec<TopicPartition> =
@@ -201,12 +175,16 @@ impl Road {
             .await
             .context("read the ends of the topic")?;
         let wanted: i64 = ends.iter().map(|(_, end)| end).sum();
-        let mut store = SqliteStore::open(store_file).context("open the store")?;
+        let mut store = market_store::open(&store.url).context("open the store")?;
         let mut progress = Progress::new("storing candles", wanted.unsigned_abs());
         let (mut best, mut moved) = (-1, Instant::now());
         loop {
-            let positions = store.positions(&self.group).context("read the positions")?;
-            let at: i64 = positions.iter().filter_map(|claim| claim.position).sum();
+            let at: i64 = match store.positions(&self.group) {
+                Ok(positions) => positions.iter().filter_map(|claim| claim.position).sum(),
+                // The store's server may be killed as well: it counts as nothing moving.
+                Err(error) if error.is_retriable() => best,
+                Err(error) => return Err(error).context("read the positions"),
+            };
             if at >= wanted {
                 return Ok(());
             }

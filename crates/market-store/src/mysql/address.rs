@@ -103,7 +103,7 @@ pub enum BadMySqlAddress {
 impl MySqlAddress {
     /// Reads `user:password@tcp(host:port)/database?param=value` (Go's driver) or `mysql://user:password@host:port/database`.
     pub fn parse(text: &str) -> Result<MySqlAddress, BadMySqlAddress> {
-        match text.strip_prefix("mysql://") {
+        match text.strip_prefix("mysql://").or_else(|| text.strip_prefix("mariadb://")) {
             Some(rest) => MySqlAddress::of_url(rest),
             None => MySqlAddress::of_data_source_name(text),
         }

@@ -138,3 +138,11 @@ pub(crate) fn advance(
     }
     Ok(())
 }
+
+/// Whether no group ever claimed anything.
+pub(super) fn is_empty(connection: &mut Conn, address: &MySqlAddress) -> Result<bool, StoreError> {
+    let group: Option<mysql::Row> = connection
+        .query_first("SELECT group_id FROM candle_groups LIMIT 1")
+        .map_err(|error| failure(address, error))?;
+    Ok(group.is_none())
+}

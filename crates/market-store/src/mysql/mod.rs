@@ -46,9 +46,25 @@ impl MySqlStore {
         }
     }
 
-    /// Connects and makes the tables, as the first claim would: to hear of a wrong password before anything depends on it.
+    /// A store at an address, asked at once for what no waiting would mend: a wrong password, a database that is missing or another
+    /// program's. A server that is away is no error: the first call asks it again.
+    pub fn open(address: MySqlAddress) -> Result<MySqlStore, StoreError> {
+        let mut store = MySqlStore::new(address);
+        match store.connect() {
+            Err(error) if !error.is_retriable() => Err(error),
+            _ => Ok(store),
+        }
+    }
+
+    /// Connects and makes the tables, as the first claim would.
     pub fn connect(&mut self) -> Result<(), StoreError> {
         self.link.connect()
+    }
+
+    /// Whether no group ever claimed anything here.
+    pub fn is_empty(&mut self) -> Result<bool, StoreError> {
+        let address = self.link.address().clone();
+        self.link.transaction(|connection| claim::is_empty(connection, &address))
     }
 }
 
