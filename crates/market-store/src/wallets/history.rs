@@ -24,6 +24,46 @@ pub struct Buy {
     pub total_usd: Sum,
 }
 
+/// Which buys of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// From this time, inclusive.
+    pub from: i64,
+    /// To this time, inclusive.
+    pub until: i64,
+    /// In which order.
+    pub direction: Direction,
+    /// So many are read at most, of whatever size.
+    pub limit: usize,
+}
+
+/// An order in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Oldest first.
+    Oldest,
+    /// Newest first.
+    Newest,
+}
+
+/// The answer to a [`Piece`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Buys {
+    /// The buys, in the order that was asked for.
+    pub buys: Vec<Buy>,
+    /// Whether the limit cut nothing off.
+    pub whole: bool,
+}
+
+impl Buys {
+    /// Of what a store has read, those of enough size.
+    pub(crate) fn of(mut read: Vec<Buy>, limit: usize, at_least: &Sum) -> Buys {
+        let whole = read.len() < limit;
+        read.retain(|buy| buy.total_usd >= *at_least);
+        Buys { buys: read, whole }
+    }
+}
+
 /// A cluster's number and extent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -43,14 +83,8 @@ pub trait History {
     /// Whether the log has a buy of the token by the wallet of at least so many USD, beside the trade that is judged.
     fn has_other_buy(&mut self, token: Token<'_>, wallet: &str, at_least: &Sum) -> Result<bool, Self::Error>;
 
-    /// Buys of the token from `from` to `until`, both inclusive, of at least so many USD, in order of time.
-    fn buys(
-        &mut self,
-        token: Token<'_>,
-        from: i64,
-        until: i64,
-        at_least: &Sum,
-    ) -> Result<Vec<Buy>, Self::Error>;
+    /// Buys of the token of at least so many USD.
+    fn buys(&mut self, token: Token<'_>, piece: Piece, at_least: &Sum) -> Result<Buys, Self::Error>;
 
     /// The clusters of a rule and token that share a second with `from..=until`, by their number.
     fn clusters(

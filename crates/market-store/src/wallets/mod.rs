@@ -19,7 +19,7 @@ mod sqlite;
 
 pub use addresses::{AddressChanges, AddressTable};
 pub use event::{Event, Joined, What};
-pub use history::{Buy, History, Span, Token};
+pub use history::{Buy, Buys, Direction, History, Piece, Span, Token};
 pub use log::{LogFlush, Logged, LoggedTrade, WalletLog};
 pub use mysql::MySqlWallets;
 pub use outbox::{ChannelSummary, LeaseRequest, Leased, Outbox, OutboxRow};

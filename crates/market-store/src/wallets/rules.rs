@@ -21,7 +21,7 @@ use std::fmt;
 use market_data::wallets::WalletTrade;
 use market_data::{Side, Sum};
 
-use super::{Buy, Event, History, Joined, Span, Token, What};
+use super::{Buy, Direction, Event, History, Joined, Piece, Span, Token, What};
 
 /// A rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +160,7 @@ pub fn evaluate<H: History>(
         }
         RuleKind::Cluster { wallets, within_s } if trade.side == Side::Buy => {
             let seen = Seen { rule, name: &name, token, wallets: *wallets as usize, within_s: *within_s };
-            match seen.cluster(trade.block_time, history)? {
+            match seen.cluster(trade, history)? {
                 Some(what) => (trade.id.to_string(), what),
                 None => return Ok(None),
             }
@@ -180,16 +180,13 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// What a buy at `time` changes in the clusters, if there is anything to tell.
-    fn cluster<H: History>(&self, time: i64, history: &mut H) -> Result<Option<What>, H::Error> {
-        // Every window that a buy at `time` can have made dense holds `time` itself.
-        let (from, until) = (time.saturating_sub(self.within_s), time.saturating_add(self.within_s));
-        let near = history.buys(self.token, from, until, &self.rule.usd)?;
-        let Some((first, last)) = dense_around(&near, time, self.within_s, self.wallets) else {
+    /// What a buy changes in the clusters, if there is anything to tell.
+    fn cluster<H: History>(&self, trade: &WalletTrade, history: &mut H) -> Result<Option<What>, H::Error> {
+        // Every window that the buy can have made dense holds its time.
+        let Some(first_at) = self.dense_end(trade.block_time, Direction::Oldest, history)? else {
             return Ok(None);
         };
-        let dense = &near[first..=last];
-        let (first_at, last_at) = (near[first].time, near[last].time);
+        let last_at = self.dense_end(trade.block_time, Direction::Newest, history)?.unwrap_or(first_at);
         let known = history.clusters(self.name, self.token, first_at, last_at)?;
         let span = match known.first() {
             None => {
@@ -211,11 +208,11 @@ impl Seen<'_> {
         };
         let mut joined = Vec::new();
         let mut asked = BTreeSet::new();
-        for buy in dense {
-            if asked.insert(&buy.wallet) && history.join_cluster(span.id, &buy.wallet)? {
+        for buy in self.strangers(trade, first_at, last_at, &known, history)? {
+            if asked.insert(buy.wallet.clone()) && history.join_cluster(span.id, &buy.wallet)? {
                 joined.push(Joined {
-                    wallet: buy.wallet.clone(),
-                    label: buy.label.clone(),
+                    wallet: buy.wallet,
+                    label: buy.label,
                     at: buy.time,
                     total_usd: buy.total_usd.to_string(),
                 });
@@ -236,24 +233,89 @@ impl Seen<'_> {
             more,
         }))
     }
+
+    /// The first or last time of all dense windows that hold `time`; `None` if none does.
+    ///
+    /// Read from the far end in growing pieces: of a token that everybody buys, the first few buys say it.
+    fn dense_end<H: History>(
+        &self,
+        time: i64,
+        from: Direction,
+        history: &mut H,
+    ) -> Result<Option<i64>, H::Error> {
+        let (oldest, newest) = (time.saturating_sub(self.within_s), time.saturating_add(self.within_s));
+        let mut limit = PIECE;
+        loop {
+            let piece = Piece { from: oldest, until: newest, direction: from, limit };
+            let near = history.buys(self.token, piece, &self.rule.usd)?;
+            match edge(&near.buys, time, self.within_s, self.wallets, from) {
+                Some(edge) => return Ok(Some(edge)),
+                None if near.whole => return Ok(None),
+                None => limit = limit.saturating_mul(PIECE_GROWS),
+            }
+        }
+    }
+
+    /// The buys of a dense time whose wallets may be new in it: those outside the clusters that are known, and the one that is judged.
+    fn strangers<H: History>(
+        &self,
+        trade: &WalletTrade,
+        first_at: i64,
+        last_at: i64,
+        known: &[Span],
+        history: &mut H,
+    ) -> Result<Vec<Buy>, H::Error> {
+        let mut spans: Vec<&Span> = known.iter().collect();
+        spans.sort_by_key(|span| span.first_at);
+        let mut buys = Vec::new();
+        if known.iter().any(|span| (span.first_at..=span.last_at).contains(&trade.block_time)) {
+            buys.push(Buy {
+                time: trade.block_time,
+                wallet: trade.maker.to_string(),
+                label: trade.label.to_string(),
+                total_usd: trade.total_usd,
+            });
+        }
+        let mut from = first_at;
+        let beyond = Span { id: 0, first_at: last_at.saturating_add(1), last_at };
+        for span in spans.into_iter().chain([&beyond]) {
+            if from < span.first_at {
+                let until = span.first_at - 1;
+                let piece = Piece { from, until, direction: Direction::Oldest, limit: usize::MAX };
+                buys.extend(history.buys(self.token, piece, &self.rule.usd)?.buys);
+            }
+            from = from.max(span.last_at.saturating_add(1));
+        }
+        buys.sort_by_key(|buy| buy.time);
+        Ok(buys)
+    }
 }
 
-/// The union of the windows of `within_s` seconds that hold `time` and buys of at least `wallets` wallets, as the indexes of its first
-/// and last buy; `None` if no window does. `buys` are in order of time.
-fn dense_around(buys: &[Buy], time: i64, within_s: i64, wallets: usize) -> Option<(usize, usize)> {
+/// Buys that are asked for at first, and how much more each time that they do not say enough.
+const PIECE: usize = 64;
+const PIECE_GROWS: usize = 8;
+
+/// The time of the first of `buys` with which a window begins that holds `time` and buys of enough wallets. The buys come from one end of
+/// the time around `time`, oldest or newest first, and may break off before the other.
+fn edge(buys: &[Buy], time: i64, within_s: i64, wallets: usize, from: Direction) -> Option<i64> {
     let mut inside: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut dense: Option<(usize, usize)> = None;
     let mut end = 0;
-    for (start, first) in buys.iter().enumerate() {
-        if first.time > time {
-            break;
+    for first in buys {
+        let beyond = match from {
+            Direction::Oldest => first.time > time,
+            Direction::Newest => first.time < time,
+        };
+        if beyond {
+            return None;
         }
-        while end < buys.len() && buys[end].time <= first.time.saturating_add(within_s) {
-            *inside.entry(buys[end].wallet.as_str()).or_default() += 1;
+        while let Some(next) = buys.get(end)
+            && next.time.abs_diff(first.time) <= within_s.unsigned_abs()
+        {
+            *inside.entry(next.wallet.as_str()).or_default() += 1;
             end += 1;
-        }
-        if buys[end - 1].time >= time && inside.len() >= wallets {
-            dense = Some((dense.map_or(start, |(first, _)| first), end - 1));
+            if inside.len() >= wallets {
+                return Some(first.time);
+            }
         }
         if let Some(count) = inside.get_mut(first.wallet.as_str()) {
             *count -= 1;
@@ -262,5 +324,5 @@ fn dense_around(buys: &[Buy], time: i64, within_s: i64, wallets: usize) -> Optio
             }
         }
     }
-    dense
+    None
 }

@@ -5,7 +5,7 @@ use mysql::Value;
 
 use super::{Session, bytes};
 use crate::StoreError;
-use crate::wallets::{Buy, History, Span, Token};
+use crate::wallets::{Buy, Buys, Direction, History, Piece, Span, Token};
 
 /// The log, with the trade of number `judged` in it.
 pub(super) struct MySqlHistory<'a, 'b> {
@@ -26,17 +26,24 @@ impl History for MySqlHistory<'_, '_> {
         Ok(sizes.iter().any(|size| size >= at_least))
     }
 
-    fn buys(
-        &mut self,
-        token: Token<'_>,
-        from: i64,
-        until: i64,
-        at_least: &Sum,
-    ) -> Result<Vec<Buy>, StoreError> {
-        let mut buys = self.session.ask(
-            "SELECT block_time, maker, label, total_usd FROM wallet_trades
-             WHERE chain_id = ? AND bought = ? AND block_time BETWEEN ? AND ? ORDER BY block_time, number",
-            vec![bytes(token.chain_id), bytes(token.token), from.into(), until.into()],
+    fn buys(&mut self, token: Token<'_>, piece: Piece, at_least: &Sum) -> Result<Buys, StoreError> {
+        let order = match piece.direction {
+            Direction::Oldest => "ASC",
+            Direction::Newest => "DESC",
+        };
+        let limit = u64::try_from(piece.limit).unwrap_or(u64::MAX);
+        let buys = self.session.ask(
+            &format!(
+                "SELECT block_time, maker, label, total_usd FROM wallet_trades
+                 WHERE chain_id = ? AND bought = ? AND block_time BETWEEN ? AND ? ORDER BY block_time {order} LIMIT ?"
+            ),
+            vec![
+                bytes(token.chain_id),
+                bytes(token.token),
+                piece.from.into(),
+                piece.until.into(),
+                limit.into(),
+            ],
             |row| {
                 Ok(Buy {
                     time: row.integer()?,
@@ -46,8 +53,7 @@ impl History for MySqlHistory<'_, '_> {
                 })
             },
         )?;
-        buys.retain(|buy| buy.total_usd >= *at_least);
-        Ok(buys)
+        Ok(Buys::of(buys, piece.limit, at_least))
     }
 
     fn clusters(

@@ -7,7 +7,7 @@ use rusqlite::Transaction;
 
 use crate::StoreError;
 use crate::sqlite::failure;
-use crate::wallets::{Buy, History, Span, Token};
+use crate::wallets::{Buy, Buys, Direction, History, Piece, Span, Token};
 
 /// The log, with the trade of number `judged` in it.
 pub(super) struct SqliteHistory<'a> {
@@ -45,36 +45,33 @@ impl History for SqliteHistory<'_> {
         Ok(false)
     }
 
-    fn buys(
-        &mut self,
-        token: Token<'_>,
-        from: i64,
-        until: i64,
-        at_least: &Sum,
-    ) -> Result<Vec<Buy>, StoreError> {
+    fn buys(&mut self, token: Token<'_>, piece: Piece, at_least: &Sum) -> Result<Buys, StoreError> {
         let fail = |error| failure(self.file, error);
+        let order = match piece.direction {
+            Direction::Oldest => "ASC",
+            Direction::Newest => "DESC",
+        };
         let mut statement = self
             .transaction
-            .prepare_cached(
+            .prepare_cached(&format!(
                 "SELECT block_time, maker, label, total_usd FROM wallet_trades
                  WHERE chain_id = ?1 AND bought = ?2 AND bought IS NOT NULL AND block_time BETWEEN ?3 AND ?4
-                 ORDER BY block_time, number",
-            )
+                 ORDER BY block_time {order} LIMIT ?5"
+            ))
             .map_err(fail)?;
-        let mut rows = statement.query((token.chain_id, token.token, from, until)).map_err(fail)?;
+        let limit = i64::try_from(piece.limit).unwrap_or(i64::MAX);
+        let mut rows =
+            statement.query((token.chain_id, token.token, piece.from, piece.until, limit)).map_err(fail)?;
         let mut buys = Vec::new();
         while let Some(row) = rows.next().map_err(fail)? {
-            let total_usd = self.sum(row.get(3).map_err(fail)?)?;
-            if total_usd >= *at_least {
-                buys.push(Buy {
-                    time: row.get(0).map_err(fail)?,
-                    wallet: row.get(1).map_err(fail)?,
-                    label: row.get(2).map_err(fail)?,
-                    total_usd,
-                });
-            }
+            buys.push(Buy {
+                time: row.get(0).map_err(fail)?,
+                wallet: row.get(1).map_err(fail)?,
+                label: row.get(2).map_err(fail)?,
+                total_usd: self.sum(row.get(3).map_err(fail)?)?,
+            });
         }
-        Ok(buys)
+        Ok(Buys::of(buys, piece.limit, at_least))
     }
 
     fn clusters(

@@ -6,7 +6,8 @@ use std::convert::Infallible;
 use market_data::wallets::WalletTrade;
 use market_data::{Side, Sum};
 use market_store::wallets::{
-    Buy, Event, History, Rule, RuleKind, Span, SqliteWallets, Token, WalletLog, What, evaluate,
+    Buy, Buys, Direction, Event, History, Piece, Rule, RuleKind, Span, SqliteWallets, Token, WalletLog, What,
+    evaluate,
 };
 use market_store::{Advance, Positions};
 use proptest::prelude::*;
@@ -39,10 +40,10 @@ impl History for Memory {
         Ok(self.buys_of(token, least).any(|buy| &*buy.maker == wallet && buy.id != *judged))
     }
 
-    fn buys(&mut self, token: Token<'_>, from: i64, until: i64, least: &Sum) -> Result<Vec<Buy>, Infallible> {
-        let mut buys: Vec<Buy> = self
+    fn buys(&mut self, token: Token<'_>, piece: Piece, least: &Sum) -> Result<Buys, Infallible> {
+        let mut found: Vec<Buy> = self
             .buys_of(token, least)
-            .filter(|buy| (from..=until).contains(&buy.block_time))
+            .filter(|buy| (piece.from..=piece.until).contains(&buy.block_time))
             .map(|buy| Buy {
                 time: buy.block_time,
                 wallet: buy.maker.to_string(),
@@ -50,8 +51,15 @@ impl History for Memory {
                 total_usd: buy.total_usd,
             })
             .collect();
-        buys.sort_by_key(|buy| buy.time);
-        Ok(buys)
+        found.sort_by_key(|buy| buy.time);
+        if piece.direction == Direction::Newest {
+            found.reverse();
+        }
+        // As if rows came a few at a time, so that rules ask again.
+        let limit = if piece.limit == usize::MAX { usize::MAX } else { piece.limit / 32 };
+        let whole = found.len() < limit;
+        found.truncate(limit);
+        Ok(Buys { buys: found, whole })
     }
 
     fn clusters(
@@ -259,6 +267,77 @@ proptest! {
             prop_assert_eq!(opened.count(), wanted.len());
         }
     }
+}
+
+/// Twenty thousand buys of one token within a day: what a rule reads of them must not grow with them.
+#[test]
+fn a_token_that_everybody_buys_is_judged_as_fast_as_any() {
+    struct Counted(Memory, usize);
+    let rule = cluster(3, 86_400);
+    let mut memory = Counted(Memory::default(), 0);
+    impl History for Counted {
+        type Error = Infallible;
+        fn has_other_buy(&mut self, token: Token<'_>, wallet: &str, least: &Sum) -> Result<bool, Infallible> {
+            self.0.has_other_buy(token, wallet, least)
+        }
+        fn buys(&mut self, _: Token<'_>, piece: Piece, _: &Sum) -> Result<Buys, Infallible> {
+            // In order of time here, as they come.
+            let trades = &self.0.trades;
+            let from = trades.partition_point(|trade| trade.block_time < piece.from);
+            let until = trades.partition_point(|trade| trade.block_time <= piece.until);
+            let of = |trade: &WalletTrade| Buy {
+                time: trade.block_time,
+                wallet: trade.maker.to_string(),
+                label: String::new(),
+                total_usd: trade.total_usd,
+            };
+            let all = &trades[from..until];
+            let buys: Vec<Buy> = match piece.direction {
+                Direction::Oldest => all.iter().take(piece.limit).map(of).collect(),
+                Direction::Newest => all.iter().rev().take(piece.limit).map(of).collect(),
+            };
+            self.1 += buys.len();
+            Ok(Buys { whole: buys.len() < piece.limit, buys })
+        }
+        fn clusters(
+            &mut self,
+            rule: &str,
+            token: Token<'_>,
+            from: i64,
+            until: i64,
+        ) -> Result<Vec<Span>, Infallible> {
+            self.0.clusters(rule, token, from, until)
+        }
+        fn open_cluster(
+            &mut self,
+            rule: &str,
+            token: Token<'_>,
+            first: i64,
+            last: i64,
+        ) -> Result<i64, Infallible> {
+            self.0.open_cluster(rule, token, first, last)
+        }
+        fn merge_clusters(&mut self, into: Span, others: &[i64]) -> Result<(), Infallible> {
+            self.0.merge_clusters(into, others)
+        }
+        fn join_cluster(&mut self, cluster: i64, wallet: &str) -> Result<bool, Infallible> {
+            self.0.join_cluster(cluster, wallet)
+        }
+        fn cluster_wallets(&mut self, cluster: i64) -> Result<u64, Infallible> {
+            self.0.cluster_wallets(cluster)
+        }
+    }
+    const BUYS: i64 = 20_000;
+    let mut told = 0;
+    for n in 0..BUYS {
+        let buy = trade(n, &format!("w{}", n % 5000), "t", 1 + n * 4, "1", Side::Buy);
+        memory.0.trades.push(buy.clone());
+        let Ok(found) = evaluate(&rule, &buy, &mut memory);
+        told += usize::from(found.is_some());
+    }
+    // The third opens it with three; each wallet once.
+    assert_eq!(told, 5000 - 2);
+    assert!(memory.1 < BUYS as usize * 200, "{} buys were read", memory.1);
 }
 
 proptest! {
