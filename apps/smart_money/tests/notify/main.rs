@@ -4,5 +4,6 @@
 
 mod channels;
 mod killed;
+mod mysql;
 mod receiver;
 mod world;

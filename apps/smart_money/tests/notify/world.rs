@@ -8,8 +8,8 @@ use kohort_service::ServiceFile;
 use kohort_service::metrics::Registry;
 use market_data::wallets::{TradeId, WalletTrade};
 use market_data::{Place, Side};
-use market_store::wallets::{ChannelSummary, LogFlush, Logged, Outbox, SqliteWallets, WalletLog};
-use market_store::{Advance, Positions, TopicPartition};
+use market_store::wallets::{ChannelSummary, LogFlush, Logged, SqliteWallets, WalletStore};
+use market_store::{Advance, FlushError, TopicPartition};
 use smart_money::notify::{Notifier, NotifyConfig};
 
 pub(crate) fn config(yaml: &str) -> NotifyConfig {
@@ -68,23 +68,31 @@ pub(crate) fn key(n: i64) -> String {
     format!("trade|100000/pair/tx{n}/0")
 }
 
-pub(crate) fn log(store: &mut SqliteWallets, config: &NotifyConfig, trades: &[WalletTrade]) -> Logged {
-    let claim = store.claim("g", &[TopicPartition::new("sol-trades", 0)]).unwrap().remove(0);
+pub(crate) fn log(store: &mut dyn WalletStore, config: &NotifyConfig, trades: &[WalletTrade]) -> Logged {
+    try_log(store, config, trades).unwrap()
+}
+
+pub(crate) fn try_log(
+    store: &mut dyn WalletStore,
+    config: &NotifyConfig,
+    trades: &[WalletTrade],
+) -> Result<Logged, FlushError> {
+    let claim = store.claim("g", &[TopicPartition::new("sol-trades", 0)])?.remove(0);
     let to = claim.position.unwrap_or(0) + 1;
     let advance = Advance { partition: claim.partition, epoch: claim.epoch, from: claim.position, to };
     let flush =
         LogFlush { group: "g", advances: &[advance], trades, now: 1_704_456_030, rules: &config.rules };
-    store.log(&flush).unwrap()
+    store.log(&flush)
 }
 
-pub(crate) fn summary(store: &mut SqliteWallets, channel: &str) -> ChannelSummary {
+pub(crate) fn summary(store: &mut dyn WalletStore, channel: &str) -> ChannelSummary {
     let all = store.outbox().unwrap();
     all.into_iter().find(|one| one.channel == channel).unwrap_or_default()
 }
 
 /// Waits until a channel's rows are as they should be.
 pub(crate) async fn settled(
-    store: &mut SqliteWallets,
+    store: &mut dyn WalletStore,
     channel: &str,
     enough: impl Fn(&ChannelSummary) -> bool,
 ) -> ChannelSummary {
