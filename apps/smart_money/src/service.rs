@@ -82,6 +82,13 @@ pub fn start(settings: &Settings) -> anyhow::Result<SmartMoney> {
             .hint("add a block such as `Kq:` with `Group: ...` and `Topic: sol-trades`")
             .into());
     }
+    if let Some(store) = settings.file.group_stores.first() {
+        return Err(Complaint::new("`smart_money` cannot start: it has no use for `GroupStores`")
+            .at(store.at.clone())
+            .why("a log is whole only where nobody else reads its topic in its group, so nothing is to be claimed elsewhere")
+            .hint("remove `GroupStores`; if another service reads this topic in this group, give this one its own `Group`")
+            .into());
+    }
     let open = opener(settings)?;
     let again = || open().context("open the log");
     let log = Arc::new(Mutex::new(again()?));

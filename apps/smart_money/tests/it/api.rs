@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use smart_money::SmartMoney;
+use smart_money::config::Own;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -192,4 +193,25 @@ async fn wrong_questions_are_refused_with_the_mend() {
     let (_, metrics) = server.ask("GET", "/metrics", "", "").await;
     assert!(metrics.contains("\nsmart_money_false_positives_per_million_stated 1000\n"), "{metrics}");
     assert!(service.stop().await);
+}
+
+#[tokio::test]
+async fn a_file_that_asks_for_what_cannot_be_stops_the_start_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none.txt");
+    let wrong = folder.path().join("wrong.txt");
+    std::fs::write(&wrong, "0xab\n0xcd,label,mars\n").unwrap();
+    let kq = "Kq:\n  Group: g\n  Topic: t\n";
+    for (text, at, said) in [
+        ("Name: none\n".to_owned(), "f.yaml", "has nothing to consume"),
+        (format!("{kq}GroupStores: [\"sqlite:x.db\"]\n"), "f.yaml:4", "no use for `GroupStores`"),
+        (format!("{kq}Addresses:\n  File: {}\n", missing.display()), "f.yaml:5", "none.txt` cannot be read"),
+        (format!("{kq}Addresses:\n  File: {}\n", wrong.display()), "f.yaml:5", "line 2: a chain is a number"),
+    ] {
+        let settings = smart_money::Settings::new(Own::parse("f.yaml", &text).unwrap(), folder.path());
+        let error = smart_money::start(&settings).unwrap_err();
+        let complaint: &kohort_service::Complaint = error.downcast_ref().unwrap();
+        assert_eq!(complaint.at.as_deref(), Some(at), "{complaint}");
+        assert!(complaint.what.contains(said) && complaint.hint.is_some(), "{complaint}");
+    }
 }
