@@ -210,3 +210,20 @@ fn machines_read_json() {
     assert_eq!(report["findings"].as_array().map(Vec::len), Some(7));
     assert!(report["findings"][0]["hint"].is_string());
 }
+
+#[test]
+fn the_keys_that_only_one_service_has_are_understood() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("smartmoney.yaml");
+    let text = "Kq:\n  Group: g\n  Topic: t\n  Offset: first\n  Consumers: 1\nAddresses:\n  FalsePositiveRate: 0.01\n\
+                Notify:\n  - Kind: telegram\n    Token: 1:s3cret\n    ChatId: 5\n    Rules:\n      - Kind: first-buy\n";
+    std::fs::write(&file, text).expect("write");
+    let (code, report) = check(folder.path(), &["smartmoney.yaml", "--offline"]);
+    assert_eq!(code, Some(1), "{report}");
+    assert!(report.contains("stands in plain text") && report.contains("smartmoney.yaml:10"), "{report}");
+    assert!(!report.contains("s3cret"), "{report}");
+    std::fs::write(&file, text.replace("FalsePositiveRate", "FalsePositivRate")).expect("write");
+    let (code, report) = check(folder.path(), &["smartmoney.yaml", "--offline"]);
+    assert_eq!(code, Some(1), "{report}");
+    assert!(report.contains("did you mean `FalsePositiveRate`?"), "{report}");
+}
