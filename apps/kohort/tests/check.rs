@@ -71,6 +71,26 @@ fn the_originals_files_have_what_its_table_hides() {
 }
 
 #[test]
+fn the_files_that_ship_have_it_too() {
+    let apps = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let ship =
+        ["dataflow/etc/dataflow.yaml", "smart_money/etc/smartmoney.yaml", "consumer/etc/consumer.yaml"];
+    let (code, report) = check(&apps, &[&ship[..], &["--offline"]].concat());
+    assert_eq!(code, Some(1), "{report}");
+    let three =
+        block(&report, "warning: group `data-flow-default-group10` has members with different subscriptions");
+    assert!(
+        three.contains("`sol-trades` (consumer)") && three.contains("consumer/etc/consumer.yaml:"),
+        "{three}"
+    );
+    block(
+        &report,
+        "warning: groups `data-flow-default-group-10` and `data-flow-default-group10` differ by one character",
+    );
+    assert!(report.contains("\n0 errors, "), "{report}");
+}
+
+#[test]
 fn every_block_has_its_place_its_reason_and_its_mend() {
     let (_, report) = check(&files(), &[&ORIGINAL[..], &["--offline"]].concat());
     let blocks: Vec<&str> = report.trim_end().split("\n\n").collect();
