@@ -39,7 +39,7 @@ async fn dataflow_and_market_in_one_group_have_parts_and_show_the_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn market_alone_makes_the_reference_and_has_it_after_a_crash() {
-    let (world, set) = (World::new(3).await, Set::read("dex_evm_blocks_mixed"));
+    let (world, set) = (World::new(3).await, Set::read("dex_eth_univ3_20240105"));
     let (first, second) = set.messages.split_at(set.messages.len() / 2);
     world.produce(first).await;
     // A runtime of its own: when that is shut down, tasks and sockets go as with the process.
