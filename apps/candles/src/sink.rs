@@ -71,6 +71,10 @@ impl Sink for StoreSink {
     type Delta = LaneDeltas;
     type Error = SinkError;
 
+    fn may_go_back(&self) -> Option<String> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).may_go_back()
+    }
+
     async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Claim>, SinkError> {
         let (stores, group) = (Arc::clone(&self.claims), self.group.clone());
         let wanted: Vec<_> = partitions.iter().map(stored).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kohort_client::{Client, ConsumerHandle, FetchedBatch, Offset, Start, TopicPartition};
+use kohort_client::{Client, ConsumerHandle, FetchedBatch, Offset, OffsetAndMetadata, Start, TopicPartition};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -206,11 +206,11 @@ impl Work for Handled {
         Ok(if busy { Drained::NotYet } else { Drained::All })
     }
 
-    fn committable(&mut self, _: bool) -> Vec<(TopicPartition, Offset)> {
+    fn committable(&mut self, _: bool) -> Vec<(TopicPartition, OffsetAndMetadata)> {
         for owned in self.owned.values_mut() {
             owned.committed = -1;
         }
-        self.moved()
+        self.moved().into_iter().map(|(partition, offset)| (partition, offset.into())).collect()
     }
 
     fn let_go(&mut self, partitions: &[TopicPartition], drained: bool) {

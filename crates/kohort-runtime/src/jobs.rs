@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kohort_client::{ConsumerHandle, Offset, TopicPartition};
+use kohort_client::{ConsumerHandle, OffsetAndMetadata, TopicPartition};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -36,7 +36,7 @@ pub(crate) enum Order<D> {
     Claim { partitions: Vec<TopicPartition>, handle: ConsumerHandle },
     /// Claim again what is still ours, if the group says that it is.
     ClaimAgain {
-        known: Vec<(TopicPartition, Offset)>,
+        known: Vec<(TopicPartition, OffsetAndMetadata)>,
         partitions: Vec<TopicPartition>,
         handle: ConsumerHandle,
     },
@@ -53,7 +53,7 @@ pub(crate) enum Ended {
 /// What a claim found.
 pub(crate) struct Found {
     pub(crate) claims: Vec<Claim>,
-    pub(crate) committed: BTreeMap<TopicPartition, Offset>,
+    pub(crate) committed: BTreeMap<TopicPartition, OffsetAndMetadata>,
 }
 
 /// How a flush ended.
@@ -167,7 +167,7 @@ async fn claim<S: Sink>(
 ) -> Result<Found, String> {
     let claims = writers.sink.claim(partitions).await.map_err(|e| chain(&e))?;
     let committed = handle.committed(partitions).await.map_err(|e| chain(&e))?;
-    let committed = committed.into_iter().filter_map(|(tp, o)| Some((tp, o?.offset))).collect();
+    let committed = committed.into_iter().filter_map(|(tp, o)| Some((tp, o?))).collect();
     Ok(Found { claims, committed })
 }
 
@@ -175,7 +175,7 @@ async fn claim<S: Sink>(
 /// already, or reading began there. A zombie is refused here, and never claims what another has claimed.
 async fn claim_again<S: Sink>(
     writers: &mut Writers<S>,
-    known: Vec<(TopicPartition, Offset)>,
+    known: Vec<(TopicPartition, OffsetAndMetadata)>,
     partitions: &[TopicPartition],
     handle: &ConsumerHandle,
 ) -> Result<Vec<Claim>, String> {

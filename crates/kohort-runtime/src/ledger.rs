@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kohort_client::{Offset, TopicPartition};
+use kohort_client::{Offset, OffsetAndMetadata, TopicPartition};
 
 use crate::worker::{Claim, Progress};
 
@@ -12,27 +12,52 @@ struct Owned {
     epoch: i64,
     /// What the sink's own store has.
     stored: Option<Offset>,
-    /// Where reading began: the largest of all stores' positions and the group's offset, unless the log had nothing there.
-    began: Option<Offset>,
+    /// Reading never goes on below this: what lies there was passed over on purpose, by an operator or because another store of the
+    /// group has it. Where our store never goes back, it is where reading began.
+    floor: Option<Offset>,
     /// One past what was handed to the lanes.
     read: Option<Offset>,
 }
 
 impl Owned {
-    /// Where the next owner has to begin if nothing more is flushed. Not the store's position alone: what lies between it and
-    /// where reading began was passed over on purpose, by an operator or because another store of the group has it.
+    /// Where the next owner has to begin if nothing more is flushed.
     fn resume(&self) -> Option<Offset> {
-        self.stored.max(self.began)
+        self.stored.max(self.floor)
+    }
+}
+
+/// What is committed with an offset that only follows a store which may go back: whose position it was, and the floor. A committed offset above
+/// the store's position is a purpose, unless it says this: then the store has lost its last writes, and they are read again.
+fn mark(store: &str, floor: Option<Offset>) -> String {
+    floor.map_or_else(|| format!("store {store}"), |floor| format!("store {store} from {floor}"))
+}
+
+/// The floor that a committed offset stands for.
+fn floor_of(store: &str, committed: &OffsetAndMetadata) -> Option<Offset> {
+    let rest = committed.metadata.strip_prefix("store ").and_then(|rest| rest.strip_prefix(store));
+    match rest {
+        Some("") => None,
+        Some(rest) => {
+            rest.strip_prefix(" from ").and_then(|floor| floor.parse().ok()).or(Some(committed.offset))
+        }
+        None => Some(committed.offset),
     }
 }
 
 /// The partitions that a member claimed.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
+    /// The sink's own store, if it may go back.
+    store: Option<String>,
     owned: BTreeMap<TopicPartition, Owned>,
 }
 
 impl Ledger {
+    /// The ledger of a sink whose own store may go back (`store`), or never does.
+    pub(crate) fn new(store: Option<String>) -> Ledger {
+        Ledger { store, owned: BTreeMap::new() }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.owned.is_empty()
     }
@@ -42,28 +67,62 @@ impl Ledger {
     }
 
     /// Takes a first claim; says where reading begins, if anybody knows.
-    pub(crate) fn begin(&mut self, claim: Claim, committed: Option<Offset>) -> Option<Offset> {
-        let began = claim.position.max(claim.resume).max(committed);
-        let owned = Owned { epoch: claim.epoch, stored: claim.position, began, read: None };
+    pub(crate) fn begin(&mut self, claim: Claim, committed: Option<&OffsetAndMetadata>) -> Option<Offset> {
+        let known = match &self.store {
+            Some(store) => committed.and_then(|committed| floor_of(store, committed)),
+            None => committed.map(|committed| committed.offset),
+        };
+        let floor = self.elsewhere(&claim).max(known);
+        let owned = Owned { epoch: claim.epoch, stored: claim.position, floor, read: None };
+        let began = owned.resume();
         self.owned.insert(claim.partition, owned);
         began
+    }
+
+    /// What of a claim reading never goes back below: of a store that may go back, what others have alone.
+    fn elsewhere(&self, claim: &Claim) -> Option<Offset> {
+        if self.store.is_some() {
+            claim.resume.filter(|resume| claim.position.is_none_or(|position| *resume > position))
+        } else {
+            claim.position.max(claim.resume)
+        }
+    }
+
+    /// What is committed for these offsets.
+    pub(crate) fn marked(
+        &self,
+        offsets: Vec<(TopicPartition, Offset)>,
+    ) -> Vec<(TopicPartition, OffsetAndMetadata)> {
+        let marked = |(partition, offset): (TopicPartition, Offset)| {
+            let follows = self.owned.get(&partition).filter(|owned| owned.stored == Some(offset));
+            let metadata = match (&self.store, follows) {
+                (Some(store), Some(owned)) => mark(store, owned.floor),
+                _ => String::new(),
+            };
+            (partition, OffsetAndMetadata { metadata, ..offset.into() })
+        };
+        offsets.into_iter().map(marked).collect()
     }
 
     /// Takes a claim of a partition that was read already and is to be read again; says from where, if anybody knows. One that is ours
     /// no more is passed over.
     pub(crate) fn begin_again(&mut self, claim: &Claim) -> Option<Offset> {
+        // Whoever had it meanwhile may have written into another store of the group.
+        let elsewhere = self.elsewhere(claim);
         let owned = self.owned.get_mut(&claim.partition)?;
         (owned.epoch, owned.stored, owned.read) = (claim.epoch, claim.position, None);
-        // Whoever had it meanwhile may have written into another store of the group.
-        owned.began = owned.began.max(claim.resume);
+        owned.floor = owned.floor.max(elsewhere);
         owned.resume()
     }
 
     /// A batch came: `false` if its partition is not ours.
     pub(crate) fn came(&mut self, partition: &TopicPartition, first: Offset) -> bool {
         let Some(owned) = self.owned.get_mut(partition) else { return false };
-        // Below where it should have begun only if the log was cut or made anew.
-        owned.began = Some(owned.began.map_or(first, |began| began.min(first)));
+        // Below where it should have begun only if the log was cut or made anew. Where nobody knew, reading begins with what comes.
+        owned.floor = match owned.floor {
+            Some(floor) => Some(floor.min(first)),
+            None => owned.stored.is_none().then_some(first),
+        };
         true
     }
 
@@ -132,7 +191,7 @@ mod tests {
     #[test]
     fn reading_begins_at_the_largest_position_and_a_flush_states_the_own_one() {
         let mut ledger = Ledger::default();
-        assert_eq!(ledger.begin(claim(1, Some(3), Some(7)), Some(5)), Some(7));
+        assert_eq!(ledger.begin(claim(1, Some(3), Some(7)), Some(&5.into())), Some(7));
         assert!(ledger.progress().is_empty(), "nothing was read");
         assert!(ledger.came(&partition(), 7));
         ledger.handed_out(&partition(), 9);
@@ -157,9 +216,44 @@ mod tests {
     #[test]
     fn a_log_that_was_cut_is_read_from_where_it_begins() {
         let mut ledger = Ledger::default();
-        ledger.begin(claim(1, None, None), Some(100));
+        ledger.begin(claim(1, None, None), Some(&100.into()));
         assert!(ledger.came(&partition(), 2));
         assert_eq!(ledger.resume(|_| None), [(partition(), 2)]);
         assert!(!ledger.came(&TopicPartition::new("t", 1), 0));
+    }
+
+    /// A crash of a store that does not write each change to disk takes its last writes back, positions among them.
+    #[test]
+    fn what_a_store_lost_is_read_again_by_the_same_owner_and_by_the_next() {
+        let ledger = || Ledger::new(Some("cache".to_owned()));
+        let mut first = ledger();
+        // An operator moved the group here, on purpose.
+        assert_eq!(first.begin(claim(1, Some(3), Some(3)), Some(&10.into())), Some(10));
+        assert!(first.came(&partition(), 10));
+        first.handed_out(&partition(), 500);
+        let progress = first.progress();
+        let flushed = first.flushed(progress);
+        let committed = first.marked(flushed).remove(0).1;
+        assert_eq!((committed.offset, committed.metadata.as_str()), (500, "store cache from 10"));
+        // The store is back at 480: fenced, the owner begins there, though it had 500.
+        assert_eq!(first.begin_again(&claim(9, Some(480), Some(480))), Some(480));
+        // So does another process; and where everything is lost, reading begins where it once began.
+        assert_eq!(ledger().begin(claim(2, Some(480), Some(480)), Some(&committed)), Some(480));
+        assert_eq!(ledger().begin(claim(1, None, None), Some(&committed)), Some(10));
+        // What another store of the group has is passed over, and so is what another store's mark says.
+        assert_eq!(ledger().begin(claim(2, Some(480), Some(490)), Some(&committed)), Some(490));
+        assert_eq!(
+            Ledger::new(Some("cac".to_owned())).begin(claim(2, Some(480), None), Some(&committed)),
+            Some(500)
+        );
+        assert_eq!(Ledger::new(None).begin(claim(2, Some(480), Some(480)), Some(&committed)), Some(500));
+    }
+
+    #[test]
+    fn a_place_that_nothing_is_stored_of_is_committed_as_a_purpose() {
+        let mut ledger = Ledger::new(Some("cache".to_owned()));
+        ledger.begin(claim(1, Some(3), Some(3)), Some(&10.into()));
+        let committed = ledger.marked(ledger.resume(|_| None)).remove(0).1;
+        assert_eq!((committed.offset, committed.metadata.as_str()), (10, ""));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kohort_client::{
-    Consumer, ConsumerEvent, ConsumerHandle, FetchedBatch, LeaveReason, Offset, RevokeAck, Start,
+    Consumer, ConsumerEvent, ConsumerHandle, FetchedBatch, LeaveReason, OffsetAndMetadata, RevokeAck, Start,
     TopicPartition,
 };
 use tokio::sync::watch;
@@ -55,7 +55,7 @@ pub(crate) trait Work: Send {
     fn drain(&mut self) -> impl Future<Output = Result<Drained, String>> + Send;
 
     /// What may be committed at the end of a drain.
-    fn committable(&mut self, drained: bool) -> Vec<(TopicPartition, Offset)>;
+    fn committable(&mut self, drained: bool) -> Vec<(TopicPartition, OffsetAndMetadata)>;
 
     /// The end of a drain: these are given up, the others go on.
     fn let_go(&mut self, partitions: &[TopicPartition], drained: bool);

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kohort_client::{Client, ConsumerHandle, FetchedBatch, Offset, SeekTo, Start, TopicPartition};
+use kohort_client::{Client, ConsumerHandle, FetchedBatch, OffsetAndMetadata, SeekTo, Start, TopicPartition};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -72,9 +72,9 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
             index: *index,
             handle: handle.clone(),
             pool,
+            ledger: Ledger::new(sink.may_go_back()),
             writers: Some(Writers { sink, letters }),
             job: None,
-            ledger: Ledger::default(),
             unclaimed: Vec::new(),
             starts: Vec::new(),
             claim_at: Instant::now(),
@@ -161,7 +161,7 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
             return Ok(());
         }
         let order = Order::ClaimAgain {
-            known: self.ledger.resume(|_| None),
+            known: self.ledger.marked(self.ledger.resume(|_| None)),
             partitions: self.ledger.partitions(),
             handle: self.handle.clone(),
         };
@@ -197,7 +197,7 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
                 let offsets = self.ledger.flushed(progress);
                 if !offsets.is_empty() {
                     // The store's position is the truth; the group's offset follows it, for lag and for tools.
-                    self.handle.commit_async(offsets);
+                    self.handle.commit_async(self.ledger.marked(offsets));
                 }
             }
             Outcome::Fenced => {
@@ -219,9 +219,11 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
         let mut ahead = Vec::new();
         for claim in found.claims {
             let partition = claim.partition.clone();
-            let committed = found.committed.get(&partition).copied();
+            let committed = found.committed.get(&partition);
             let began = self.ledger.begin(claim, committed);
-            if let Some(began) = began.filter(|began| committed.is_none_or(|committed| committed < *began)) {
+            if let Some(began) =
+                began.filter(|began| committed.is_none_or(|committed| committed.offset < *began))
+            {
                 ahead.push((partition.clone(), began));
             }
             for (waiting, start) in &mut self.starts {
@@ -234,7 +236,7 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
         if !ahead.is_empty() {
             // A crash came between the flush and its commit, or the group was moved back: else lag would say until the next record that
             // something waits.
-            self.handle.commit_async(ahead);
+            self.handle.commit_async(self.ledger.marked(ahead));
         }
     }
 
@@ -366,9 +368,13 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Work for Stored<W, S> {
 
     /// Where nothing came yet, the place at which the consumer waits: a group that began at the end must go on there, or what is written
     /// until its next owner comes would be before *its* end.
-    fn committable(&mut self, drained: bool) -> Vec<(TopicPartition, Offset)> {
+    fn committable(&mut self, drained: bool) -> Vec<(TopicPartition, OffsetAndMetadata)> {
         // What was flushed is committed already.
-        if drained { self.ledger.resume(|tp| self.handle.position(tp)) } else { Vec::new() }
+        if drained {
+            self.ledger.marked(self.ledger.resume(|tp| self.handle.position(tp)))
+        } else {
+            Vec::new()
+        }
     }
 
     fn let_go(&mut self, partitions: &[TopicPartition], drained: bool) {

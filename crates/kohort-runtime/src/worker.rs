@@ -38,6 +38,12 @@ pub trait Sink: Send + 'static {
     /// Why it could not be reached; it is asked again, with backoff, for ever.
     type Error: std::error::Error + Send + Sync + 'static;
 
+    /// What the sink's own store is called, if a crash may take its last writes back, positions among them. Then they are read again, though
+    /// the group has committed more: each commit says that it only follows this store.
+    fn may_go_back(&self) -> Option<String> {
+        None
+    }
+
     /// Takes the right to write for these partitions from whoever had it, in every store of the group, and says how far each is.
     /// A store that cannot be reached is an error: it delays the claim, and is never passed over.
     fn claim(

@@ -120,6 +120,12 @@ pub trait CandleStore: Positions {
     /// retriable the same flush may be tried again: it is fenced if the first try did get through after all.
     fn flush(&mut self, flush: &Flush<'_>) -> Result<Flushed, FlushError>;
 
+    /// What this store is called, if a crash may take its last flushes back (candles and positions together): then they are made again
+    /// of the log. `None`: what a flush answered is there.
+    fn may_go_back(&self) -> Option<String> {
+        None
+    }
+
     /// A reader of this store. It may live on another thread and waits for no flush.
     fn reader(&self) -> Result<Box<dyn CandleReader>, StoreError>;
 }

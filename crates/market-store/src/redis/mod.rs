@@ -9,8 +9,8 @@
 //! floating-point numbers only; the script checks that nobody wrote the group since they were read (`flush.lua`, `flush.rs`).
 //!
 //! **What a crash of Redis takes back.** A Redis that does not write each change to disk before it answers goes back in time when it
-//! crashes: candles and positions together, so they still agree. Whoever claims next must begin at the position, though the group
-//! committed more meanwhile. With `appendonly yes` and `appendfsync always` nothing is taken back; anything weaker is said in
+//! crashes: candles and positions together, so they still agree. Whoever claims next begins at the position, though the group
+//! committed more meanwhile ([`CandleStore::may_go_back`]). With `appendonly yes` and `appendfsync always` nothing is taken back; anything weaker is said in
 //! the log at each connection. Epochs are never given twice even then (`restarted.lua`).
 //!
 //! **What is kept.** [`Retention`] by the market's own time, with a mark for each series below which nothing is begun anew. A pair that
@@ -138,6 +138,11 @@ impl RedisStore {
 impl CandleStore for RedisStore {
     fn flush(&mut self, flush: &Flush<'_>) -> Result<Flushed, FlushError> {
         self.flusher.flush(&mut self.link, self.settings, flush)
+    }
+
+    /// Whatever its settings are: they can be changed while it runs.
+    fn may_go_back(&self) -> Option<String> {
+        Some(self.link.address.to_string())
     }
 
     fn reader(&self) -> Result<Box<dyn CandleReader>, StoreError> {

@@ -81,6 +81,30 @@ fn what_changed_is_published_and_nothing_else() {
     assert_eq!(["open", "high", "low", "close", "volume"].map(number), [2.5, 3.0, 2.5, 3.0, 2.0]);
 }
 
+/// Beyond what Lua's stack takes at once, in one series and over many.
+#[test]
+#[ignore = "needs redis-server: run in CI"]
+fn a_very_large_flush_is_one_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &EXACT);
+    let mut store = server.store().retention(Retention::OFF);
+    let names: Vec<String> = (0..3_000).map(|number| format!("pair-{number}")).collect();
+    let mut trades: Vec<(&str, i64, &str)> =
+        names.iter().map(|name| (name.as_str(), 60, "2.000000000000000001")).collect();
+    trades.extend((1..=5_000).map(|minute| (names[0].as_str(), 60 * minute, "3")));
+    let all = deltas(&trades);
+    let mut claim = store.claim(GROUP, &[partition(0)]).unwrap().remove(0);
+    // New ones, and each changed: by the one who remembers, and by one who has to read them first.
+    let mut other = server.store().retention(Retention::OFF);
+    for (round, store) in [(1, &mut store), (2, &mut other)] {
+        flush(store, &[advance(&claim, round)], &all).unwrap();
+        claim.position = Some(round);
+        let dump = dump(&mut *store.reader().unwrap(), GROUP);
+        let count: u64 = dump.iter().map(|(.., candle)| candle.count).sum();
+        assert_eq!((dump.len(), count), (all.candles.len(), 7 * round as u64 * trades.len() as u64));
+    }
+}
+
 #[test]
 #[ignore = "needs redis-server: run in CI"]
 fn three_writers_share_one_group_and_lose_nothing() {
