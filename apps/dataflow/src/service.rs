@@ -6,6 +6,7 @@ use anyhow::Context;
 use axum::Router;
 use candles::{Road, Settings};
 use kohort_service::Complaint;
+use kohort_service::config::store_place;
 use market_store::{CandleStore, MySqlAddress, MySqlStore, SqliteStore};
 
 use crate::api::Api;
@@ -25,10 +26,18 @@ pub struct Dataflow {
 /// # Errors
 /// A [`Complaint`] where the file asks for what cannot be, and a store that cannot be opened. Needs a tokio runtime.
 pub fn start(settings: &Settings) -> anyhow::Result<Dataflow> {
-    let name = candles::file_name(&store_file(settings));
+    let name = store_name(settings);
     let road = Road::start(settings, &name, open_store(settings)?)?;
     let api = Api::new(road.readers().clone(), road.hub().clone(), road.groups().to_vec());
     Ok(Dataflow { road, api })
+}
+
+/// What other services of its groups call the store: one that is named twice is claimed once.
+fn store_name(settings: &Settings) -> String {
+    match &settings.file.mysql {
+        Some(mysql) => store_place(&mysql.source),
+        None => candles::file_name(&store_file(settings)),
+    }
 }
 
 /// The file of the embedded store.

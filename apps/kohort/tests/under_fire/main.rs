@@ -65,6 +65,7 @@ fn under_fire(cluster: Cluster, mut services: [Service; 2]) {
     let (seed, rounds) = (setting("KOHORT_FIRE_SEED", 1), setting("KOHORT_FIRE_ROUNDS", 5));
     println!("KOHORT_FIRE_SEED={seed} KOHORT_FIRE_ROUNDS={rounds}");
     let mut random = Random(seed);
+    cluster.acquaint(&services);
     for service in &mut services {
         service.start();
     }
@@ -90,9 +91,23 @@ fn under_fire(cluster: Cluster, mut services: [Service; 2]) {
 }
 
 #[test]
-fn two_services_with_a_store_each_count_each_trade_once() {
+fn dataflow_and_market_with_a_store_each_count_each_trade_once() {
     let cluster = Cluster::start();
-    let services = ["one", "two"].map(|name| cluster.dataflow(name));
+    let services = [cluster.dataflow("dataflow"), cluster.market("market")];
+    under_fire(cluster, services);
+}
+
+/// `KOHORT_FIRE_MYSQL=mysql://user:password@host:port/database` names an empty database, `KOHORT_FIRE_REDIS=host:port` an empty Redis
+/// (`tests/peers/mariadb` and `tests/peers/redis` start servers).
+#[test]
+#[ignore = "needs KOHORT_FIRE_MYSQL and KOHORT_FIRE_REDIS"]
+fn dataflow_on_mariadb_and_market_on_redis_count_each_trade_once() {
+    let named = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} names an empty store"));
+    let cluster = Cluster::start();
+    let services = [
+        cluster.dataflow_on("dataflow", &named("KOHORT_FIRE_MYSQL")),
+        cluster.market_on("market", &named("KOHORT_FIRE_REDIS")),
+    ];
     under_fire(cluster, services);
 }
 
@@ -101,7 +116,8 @@ fn two_services_with_a_store_each_count_each_trade_once() {
 fn a_storm_of_rebalances_changes_no_candle() {
     let rounds = setting("KOHORT_FIRE_ROUNDS", 5);
     let cluster = Cluster::start();
-    let mut services = ["one", "two"].map(|name| cluster.dataflow(name));
+    let mut services = [cluster.dataflow("dataflow"), cluster.market("market")];
+    cluster.acquaint(&services);
     services[0].start();
     let feed = cluster.replay_within(Duration::from_secs(2) * u32::try_from(rounds).unwrap());
     for _ in 0..rounds {

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use market_data::reference::{self, Comparison, Key, Row, compare};
 use market_data::{Candle, PairKey};
-use market_store::{CandleReader, CandleStore, MergedReader, Scan, SqliteStore};
+use market_store::{
+    CandleReader, CandleStore, MergedReader, MySqlAddress, MySqlStore, RedisAddress, RedisStore, Scan,
+    SqliteStore,
+};
 use tempfile::TempDir;
 
 const SET: &str = "../../crates/market-data/tests/data/dex_eth_univ3_20240105";
@@ -91,25 +94,50 @@ impl Cluster {
         Feed(Process(child.unwrap()))
     }
 
-    /// `kohort dataflow` with a store of its own, which claims in the others' too.
-    pub(crate) fn dataflow(&self, name: &str) -> Service {
+    /// `kohort dataflow` on a SQLite file.
+    pub(crate) fn dataflow(&self, name: &'static str) -> Service {
+        self.service("dataflow", name, Store::File(self.folder.path().join(name).join("candles.db")))
+    }
+
+    /// `kohort market` on its cache in memory, with the file behind it.
+    pub(crate) fn market(&self, name: &'static str) -> Service {
+        self.service("market", name, Store::File(self.folder.path().join(name).join("market.db")))
+    }
+
+    /// `kohort dataflow` on an empty database.
+    pub(crate) fn dataflow_on(&self, name: &'static str, url: &str) -> Service {
+        self.service("dataflow", name, Store::MySql(url.to_owned()))
+    }
+
+    /// `kohort market` on an empty Redis at `host:port`.
+    pub(crate) fn market_on(&self, name: &'static str, host: &str) -> Service {
+        self.service("market", name, Store::Redis(host.to_owned()))
+    }
+
+    fn service(&self, command: &'static str, name: &'static str, store: Store) -> Service {
         let data = self.folder.path().join(name);
         std::fs::create_dir(&data).unwrap();
-        let others: Vec<String> = ["one", "two"]
-            .iter()
-            .map(|other| {
-                format!("  - sqlite:{}\n", self.folder.path().join(other).join("candles.db").display())
-            })
-            .collect();
-        let text = format!(
-            "Name: {name}\nBrokers: [{}]\nGroupStores:\n{}KqSol:\n  Group: {GROUP}\n  Topic: {TOPIC}\n  Offset: first\n  \
-             Consumers: 2\n  Processors: 2\n  MinBytes: 1\n  CommitInterval: 50ms\n  SessionTimeout: 1s\n",
-            self.address,
-            others.concat()
-        );
         let config = self.folder.path().join(format!("{name}.yaml"));
-        std::fs::write(&config, text).unwrap();
-        Service { name: name.to_owned(), command: "dataflow", config, data, process: None }
+        Service { name, command, config, data, store, process: None }
+    }
+
+    /// Writes the services' files: each names the stores of all.
+    pub(crate) fn acquaint(&self, services: &[Service]) {
+        let stores: String =
+            services.iter().map(|service| format!("  - {}\n", service.store.address())).collect();
+        for service in services {
+            let own = match &service.store {
+                Store::File(_) => String::new(),
+                Store::MySql(url) => format!("Mysql:\n  DataSource: {url}\n"),
+                Store::Redis(host) => format!("Redis:\n  Host: {host}\n"),
+            };
+            let text = format!(
+                "Name: {}\nBrokers: [{}]\n{own}GroupStores:\n{stores}KqSol:\n  Group: {GROUP}\n  Topic: {TOPIC}\n  Offset: first\n  \
+                 Consumers: 2\n  Processors: 2\n  MinBytes: 1\n  CommitInterval: 50ms\n  SessionTimeout: 1s\n",
+                service.name, self.address
+            );
+            std::fs::write(&service.config, text).unwrap();
+        }
     }
 
     fn compared(&self, services: &[Service]) -> Comparison {
@@ -144,18 +172,38 @@ impl Cluster {
     }
 }
 
+/// Where a service keeps what it reads.
+enum Store {
+    File(PathBuf),
+    /// The address of a database.
+    MySql(String),
+    /// `host:port`.
+    Redis(String),
+}
+
+impl Store {
+    fn address(&self) -> String {
+        match self {
+            Store::File(file) => format!("sqlite:{}", file.display()),
+            Store::MySql(url) => url.clone(),
+            Store::Redis(host) => format!("redis://{host}"),
+        }
+    }
+}
+
 /// A service that is started, and struck.
 pub(crate) struct Service {
-    name: String,
+    name: &'static str,
     command: &'static str,
     config: PathBuf,
     data: PathBuf,
+    store: Store,
     process: Option<Process>,
 }
 
 impl Service {
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        self.name
     }
 
     pub(crate) fn start(&mut self) {
@@ -187,7 +235,11 @@ impl Service {
     }
 
     fn reader(&self) -> Box<dyn CandleReader> {
-        SqliteStore::open(&self.data.join("candles.db")).unwrap().reader().unwrap()
+        match &self.store {
+            Store::File(file) => SqliteStore::open(file).unwrap().reader().unwrap(),
+            Store::MySql(url) => MySqlStore::new(MySqlAddress::parse(url).unwrap()).reader().unwrap(),
+            Store::Redis(host) => RedisStore::new(RedisAddress::new(host.as_str())).reader().unwrap(),
+        }
     }
 }
 
