@@ -23,6 +23,12 @@ def peer(*arguments):
     subprocess.run(["bash", str(PEER), *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
+def claimed(folder, database):
+    question = f"SELECT 1 FROM {database}.candle_groups LIMIT 1"
+    said = subprocess.run(["bash", str(PEER), "sql", folder, "-N", "-e", question], capture_output=True, text=True)
+    return said.stdout.strip() == "1"
+
+
 def main():
     kohort, folder, port, rounds, trades, reference = sys.argv[1:7]
     seed = int(sys.argv[7]) if len(sys.argv) > 7 else random.randrange(1 << 32)
@@ -39,7 +45,9 @@ def main():
                        f"kohort:kohort@tcp(127.0.0.1:{port})/{database}", *map(str, shape[runs % len(shape)])]
             run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             of_run = 0
-            # The first kill may come before there are tables, or while they are made. Then it goes on to the end.
+            # `verify` refuses to begin without a server, so the first kill waits for the first claim. Then it goes on to the end.
+            while run.poll() is None and not claimed(folder, database):
+                time.sleep(0.02)
             while of_run < 4 and killed < int(rounds):
                 try:
                     run.wait(draw.uniform(0.02, 1.2))

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use kohort_service::Complaint;
 use market_data::reference::{self, Key, Row};
-use market_store::{CandleStore, Scan};
+use market_store::{CandleStore, Scan, StoreError};
 use serde::Deserialize;
 
 fn open(path: &Path, what: &str) -> anyhow::Result<Box<dyn Read>> {
@@ -65,7 +65,7 @@ pub(super) fn stored(
     store: &dyn CandleStore,
     group: &str,
     chains: &HashMap<String, String>,
-) -> anyhow::Result<BTreeMap<Key, Row>> {
+) -> Result<BTreeMap<Key, Row>, StoreError> {
     let mut rows = BTreeMap::new();
     let mut each = |pair: &market_data::PairKey, interval, time, candle: &market_data::Candle| {
         let chain = chains.get(&pair.chain_id).unwrap_or(&pair.chain_id).clone();
@@ -73,10 +73,6 @@ pub(super) fn stored(
             rows.insert((chain, pair.pair.clone(), interval, time), row);
         }
     };
-    store
-        .reader()
-        .context("open a reader")?
-        .scan(&Scan::all(group), &mut each)
-        .context("read the candles")?;
+    store.reader()?.scan(&Scan::all(group), &mut each)?;
     Ok(rows)
 }

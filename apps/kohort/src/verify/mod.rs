@@ -80,7 +80,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
     road.close().await;
     driven?;
     let store = market_store::open(&store.url).context("open the store")?;
-    let got = compare::stored(&*store, &road_group(folder.path()), &chains)?;
+    let since = Instant::now();
+    let got = loop {
+        match compare::stored(&*store, &road_group(folder.path()), &chains) {
+            // The store's server may be on its way back.
+            Err(error) if error.is_retriable() && since.elapsed() < STUCK_AFTER => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            read => break read.context("read the candles")?,
+        }
+    };
     let compared = market_data::reference::compare(&reference, &got);
     for d in compared.differences.iter().take(SHOWN_MAX) {
         let (chain, pair, interval, time) = &d.key;
