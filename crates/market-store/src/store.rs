@@ -291,7 +291,8 @@ pub trait CandleReader: Send {
 pub struct WindowSums {
     pub(crate) window: Candle,
     before: Candle,
-    spark: Vec<Candle>,
+    /// Parts of the window that have trades, by their number. Most pairs have few: places for all would be 13 KB each.
+    spark: Vec<(i64, Candle)>,
 }
 
 /// Parts of a sparkline.
@@ -312,21 +313,21 @@ impl WindowSums {
         }
         self.window.merge(candle);
         let part = (time - window.start) * SPARKS / (window.end - window.start).max(1);
-        let part = usize::try_from(part.clamp(0, SPARKS - 1)).unwrap_or(0);
-        if self.spark.len() <= part {
-            self.spark.resize(part + 1, Candle::EMPTY);
+        self.add_part(part.clamp(0, SPARKS - 1), candle);
+    }
+
+    fn add_part(&mut self, part: i64, candle: &Candle) {
+        match self.spark.binary_search_by_key(&part, |(part, _)| *part) {
+            Ok(at) => self.spark[at].1.merge(candle),
+            Err(at) => self.spark.insert(at, (part, *candle)),
         }
-        self.spark[part].merge(candle);
     }
 
     /// Adds what another store of the same group has of the same window.
     pub fn merge(&mut self, other: &WindowSums) {
         self.window.merge(&other.window);
         self.before.merge(&other.before);
-        if self.spark.len() < other.spark.len() {
-            self.spark.resize(other.spark.len(), Candle::EMPTY);
-        }
-        self.spark.iter_mut().zip(&other.spark).for_each(|(candle, part)| candle.merge(part));
+        other.spark.iter().for_each(|(part, candle)| self.add_part(*part, candle));
     }
 
     pub(crate) fn before(&self) -> Option<Price> {
@@ -334,7 +335,7 @@ impl WindowSums {
     }
 
     pub(crate) fn sparkline(&self) -> Vec<Price> {
-        self.spark.iter().filter_map(Candle::prices).map(|p| p.close).collect()
+        self.spark.iter().filter_map(|(_, candle)| candle.prices()).map(|p| p.close).collect()
     }
 }
 
