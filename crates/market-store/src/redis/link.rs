@@ -210,7 +210,7 @@ impl Link {
 
     fn connect(&mut self) -> Result<Open, StoreError> {
         let connected = Wire::connect(&self.address.host, CONNECT_TIMEOUT, ANSWER_TIMEOUT);
-        let mut wire = connected.map_err(|error| self.failure(error.into()))?;
+        let mut wire = connected.map_err(|error| self.failure(error))?;
         let (run, scripts) = self.greet(&mut wire).map_err(|error| match error {
             Greeting::Failed(source) => self.failure(source),
             Greeting::Unsuitable(why) => StoreError::Unsuitable { store: self.address.to_string(), why },
