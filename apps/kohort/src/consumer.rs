@@ -1,16 +1,16 @@
 //! `kohort consumer`: shows what flows, and can be told to be slow, to fail, to hang.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use axum::Router;
 use consumer::report::HEAD;
-use consumer::{Report, Settings};
-use kohort_service::Shutdown;
+use consumer::{Consumer, Report, Settings};
+use tokio::sync::watch;
 
-use crate::Outcome;
-use crate::http::{self, Server};
-use crate::output;
+use crate::service::{self, Service};
+use crate::{Outcome, output};
 
 /// Show what flows: rates, sizes, trades, errors, lag; and be slow, fail or hang when told
 #[derive(Debug, clap::Args)]
@@ -49,45 +49,49 @@ pub(crate) struct Args {
     quiet: bool,
 }
 
-/// How long the service may take to drain. With the rest it stays under three seconds.
-const STOP_GRACE: Duration = Duration::from_millis(2600);
+/// The service, and who shows its reports.
+struct Shown {
+    service: Consumer,
+    reports: watch::Receiver<Arc<Report>>,
+    json: bool,
+    quiet: bool,
+}
+
+impl Service for Shown {
+    fn router(&self) -> Router {
+        self.service.router()
+    }
+
+    async fn failed(&mut self) -> String {
+        loop {
+            tokio::select! {
+                why = self.service.failed() => return why,
+                Ok(()) = self.reports.changed(), if !self.quiet => {
+                    let report = Arc::clone(&self.reports.borrow_and_update());
+                    if let Err(why) = show(&report, self.json) {
+                        return format!("a report cannot be shown: {why:#}");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn stop(self) -> bool {
+        self.service.stop().await
+    }
+}
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
     let mut settings = Settings::read(&args.file)?;
     settings.every = Duration::from_secs(args.every);
-    for warning in &settings.file.warnings {
-        tracing::warn!("{warning}");
-    }
-    let shutdown = Shutdown::on_signals().context("listen for signals")?;
-    let listener = match args.http.as_ref().or(settings.file.http.as_ref()) {
-        Some(address) => Some(http::bind(address).await?),
-        None => None,
+    let start = || {
+        let service = ::consumer::start(&settings)?;
+        let mut reports = service.reports();
+        reports.mark_unchanged();
+        Ok(Shown { service, reports, json: args.json, quiet: args.quiet })
     };
-    let mut consumer = ::consumer::start(&settings)?;
-    let server =
-        listener.map(|listener| Server::start(listener, consumer.router(), &shutdown)).transpose()?;
-    let mut reports = consumer.reports();
-    reports.mark_unchanged();
-    let mut asked = Box::pin(shutdown.requested());
-    let outcome = loop {
-        tokio::select! {
-            () = &mut asked => break Ok(Outcome::Done),
-            why = consumer.failed() => break Err(anyhow::anyhow!("{why}")),
-            Ok(()) = reports.changed(), if !args.quiet => {
-                let report = std::sync::Arc::clone(&reports.borrow_and_update());
-                show(&report, args.json)?;
-            }
-        }
-    };
-    shutdown.request();
-    if tokio::time::timeout(shutdown.left_of(STOP_GRACE), consumer.stop()).await != Ok(true) {
-        tracing::warn!("what was in hand is read again at the next start");
-    }
-    if let Some(server) = server {
-        server.stop().await;
-    }
-    outcome
+    service::run(&settings.file, args.http.as_ref(), None, start).await
 }
 
 fn show(report: &Report, json: bool) -> anyhow::Result<()> {

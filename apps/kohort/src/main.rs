@@ -78,7 +78,7 @@ enum Command {
     Dataflow(service::DataflowArgs),
     Market(service::MarketArgs),
     #[command(name = "smart-money")]
-    SmartMoney(smart_money::Args),
+    SmartMoney(smart_money::SmartMoneyArgs),
     Consumer(consumer::Args),
     Replay(replay::Args),
     Verify(verify::Args),

@@ -1,6 +1,6 @@
 //! A service as a command of its own: as its file says, against the brokers that the file names, until the end is asked for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,18 +13,18 @@ use market::Market;
 use crate::Outcome;
 use crate::http::{self, Server};
 
-/// What every service's command takes.
+/// What the command of a service takes that keeps something.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The service's file
     #[arg(short = 'f', long = "file", value_name = "FILE")]
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The folder that holds what it keeps
     #[arg(long, default_value = "kohort-data", value_name = "DIR")]
-    data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Where the API is; port 0 is any free one. Without it: the file's `Host` and `Port`, else no API
     #[arg(long, value_name = "HOST:PORT")]
-    http: Option<String>,
+    pub(crate) http: Option<String>,
 }
 
 /// Trades to candles to the SQL store, pushed on a WebSocket
@@ -55,7 +55,7 @@ pub(crate) struct MarketArgs {
 const STOP_GRACE: Duration = Duration::from_millis(2600);
 
 /// A service that runs.
-trait Service {
+pub(crate) trait Service {
     /// Everything that it serves.
     fn router(&self) -> Router;
     /// Completes when it cannot go on.
@@ -90,30 +90,46 @@ impl Service for Market {
 
 /// Runs `kohort dataflow`.
 pub(crate) async fn dataflow(DataflowArgs { args }: DataflowArgs) -> anyhow::Result<Outcome> {
-    run("dataflow", args, dataflow::start).await
+    road("dataflow", args, dataflow::start).await
 }
 
 /// Runs `kohort market`.
 pub(crate) async fn market(MarketArgs { args }: MarketArgs) -> anyhow::Result<Outcome> {
-    run("market", args, market::start).await
+    road("market", args, market::start).await
 }
 
-async fn run<S: Service>(
+async fn road<S: Service>(
     name: &str,
     args: Args,
     start: impl FnOnce(&Settings) -> anyhow::Result<S>,
 ) -> anyhow::Result<Outcome> {
     let file = ServiceFile::read(name, &args.file)?;
+    let settings = Settings::new(file, &args.data);
+    run(&settings.file, args.http.as_ref(), Some(&args.data), || start(&settings)).await
+}
+
+/// Starts a service, serves its interface at `http` or where its file says, and runs it until the end is asked for.
+///
+/// # Errors
+/// What stops the start (nothing was consumed by then), and why the service could not go on.
+pub(crate) async fn run<S: Service>(
+    file: &ServiceFile,
+    http: Option<&String>,
+    data: Option<&Path>,
+    start: impl FnOnce() -> anyhow::Result<S>,
+) -> anyhow::Result<Outcome> {
     for warning in &file.warnings {
         tracing::warn!("{warning}");
     }
     let shutdown = Shutdown::on_signals().context("listen for signals")?;
-    let listener = match args.http.as_ref().or(file.http.as_ref()) {
+    let listener = match http.or(file.http.as_ref()) {
         Some(address) => Some(http::bind(address).await?),
         None => None,
     };
-    std::fs::create_dir_all(&args.data).map_err(|source| http::folder_complaint(&args.data, &source))?;
-    let mut service = start(&Settings::new(file, &args.data))?;
+    if let Some(data) = data {
+        std::fs::create_dir_all(data).map_err(|source| http::folder_complaint(data, &source))?;
+    }
+    let mut service = start()?;
     let server = listener.map(|listener| Server::start(listener, service.router(), &shutdown)).transpose()?;
     let outcome = tokio::select! {
         () = shutdown.requested() => Ok(Outcome::Done),

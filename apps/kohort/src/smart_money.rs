@@ -1,16 +1,16 @@
 //! `kohort smart-money`: the service as its file says, against the brokers that the file names.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::Context;
-use kohort_service::Shutdown;
-use smart_money::Settings;
+use axum::Router;
 use smart_money::book::Keeper;
 use smart_money::config::Own;
+use smart_money::{Settings, SmartMoney};
+use tokio::task::JoinHandle;
 
 use crate::Outcome;
-use crate::http::{self, Server};
+use crate::service::{self, Service};
 
 /// The service's file, as it ships: the group and topic of the original.
 const FILE: &str = include_str!("../../smart_money/etc/smartmoney.yaml");
@@ -54,54 +54,45 @@ While it runs, where it has an address:
 
 The file of addresses (`Addresses: File:`) is read anew on SIGHUP, or by `POST /api/wallets/reload`.
 ")]
-pub(crate) struct Args {
-    /// The service's file
-    #[arg(short = 'f', long = "file", value_name = "FILE")]
-    file: PathBuf,
-    /// The folder that holds what it keeps
-    #[arg(long, default_value = "kohort-data", value_name = "DIR")]
-    data: PathBuf,
-    /// Where the API is; port 0 is any free one. Without it: the file's `Host` and `Port`, else no API
-    #[arg(long, value_name = "HOST:PORT")]
-    http: Option<String>,
+pub(crate) struct SmartMoneyArgs {
+    #[command(flatten)]
+    args: service::Args,
 }
 
-/// How long the service may take to drain. With the rest it stays under three seconds.
-const STOP_GRACE: Duration = Duration::from_millis(2600);
+/// The service, and who reads its file anew.
+struct Reloading {
+    service: SmartMoney,
+    reloads: JoinHandle<()>,
+}
+
+impl Service for Reloading {
+    fn router(&self) -> Router {
+        self.service.router()
+    }
+    async fn failed(&mut self) -> String {
+        self.service.failed().await
+    }
+    async fn stop(self) -> bool {
+        self.reloads.abort();
+        self.service.stop().await
+    }
+}
 
 /// Runs the command.
-pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
+pub(crate) async fn run(SmartMoneyArgs { args }: SmartMoneyArgs) -> anyhow::Result<Outcome> {
     let (file, own) = Own::read(&args.file)?;
-    for warning in &file.warnings {
-        tracing::warn!("{warning}");
-    }
-    let shutdown = Shutdown::on_signals().context("listen for signals")?;
-    let listener = match args.http.as_ref().or(file.http.as_ref()) {
-        Some(address) => Some(http::bind(address).await?),
-        None => None,
+    let settings = Settings::new((file, own), &args.data);
+    let start = || {
+        let service = smart_money::start(&settings)?;
+        let reloads = reload_on_hangup(service.keeper().clone())?;
+        Ok(Reloading { service, reloads })
     };
-    std::fs::create_dir_all(&args.data).map_err(|source| http::folder_complaint(&args.data, &source))?;
-    let mut service = smart_money::start(&Settings::new((file, own), &args.data))?;
-    let reloading = reload_on_hangup(service.keeper().clone())?;
-    let server = listener.map(|listener| Server::start(listener, service.router(), &shutdown)).transpose()?;
-    let outcome = tokio::select! {
-        () = shutdown.requested() => Ok(Outcome::Done),
-        why = service.failed() => Err(anyhow::anyhow!("{why}")),
-    };
-    shutdown.request();
-    reloading.abort();
-    if tokio::time::timeout(shutdown.left_of(STOP_GRACE), service.stop()).await != Ok(true) {
-        tracing::warn!("what was in hand is read again at the next start");
-    }
-    if let Some(server) = server {
-        server.stop().await;
-    }
-    outcome
+    service::run(&settings.file, args.http.as_ref(), Some(&args.data), start).await
 }
 
 /// Reads the file of addresses anew with each SIGHUP, as servers do.
 #[cfg(unix)]
-fn reload_on_hangup(keeper: Keeper) -> anyhow::Result<tokio::task::JoinHandle<()>> {
+fn reload_on_hangup(keeper: Keeper) -> anyhow::Result<JoinHandle<()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut hangups = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     Ok(tokio::spawn(async move {
@@ -120,6 +111,6 @@ fn reload_on_hangup(keeper: Keeper) -> anyhow::Result<tokio::task::JoinHandle<()
 }
 
 #[cfg(not(unix))]
-fn reload_on_hangup(_: Keeper) -> anyhow::Result<tokio::task::JoinHandle<()>> {
+fn reload_on_hangup(_: Keeper) -> anyhow::Result<JoinHandle<()>> {
     Ok(tokio::spawn(std::future::pending()))
 }

@@ -73,8 +73,12 @@ fn the_originals_files_have_what_its_table_hides() {
 #[test]
 fn the_files_that_ship_have_it_too() {
     let apps = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let ship =
-        ["dataflow/etc/dataflow.yaml", "smart_money/etc/smartmoney.yaml", "consumer/etc/consumer.yaml"];
+    let ship = [
+        "dataflow/etc/dataflow.yaml",
+        "market/etc/market.yaml",
+        "smart_money/etc/smartmoney.yaml",
+        "consumer/etc/consumer.yaml",
+    ];
     let (code, report) = check(&apps, &[&ship[..], &["--offline"]].concat());
     assert_eq!(code, Some(1), "{report}");
     let three =
@@ -83,6 +87,7 @@ fn the_files_that_ship_have_it_too() {
         three.contains("`sol-trades` (consumer)") && three.contains("consumer/etc/consumer.yaml:"),
         "{three}"
     );
+    block(&report, "warning: group `data-kline-group-api` has members with different subscriptions");
     block(
         &report,
         "warning: groups `data-flow-default-group-10` and `data-flow-default-group10` differ by one character",

@@ -172,6 +172,7 @@ impl<K: Work> MemberLoop<K> {
                     partitions.len()
                 );
                 self.work.lost(&partitions);
+                self.stats.lost(self.index, &partitions);
                 Ok(())
             }
             ConsumerEvent::Halted { partition, error } => Err(format!(

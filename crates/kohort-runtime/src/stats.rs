@@ -51,6 +51,14 @@ impl Stats {
         }
     }
 
+    /// A member lost partitions without having been asked: it does not have them until it is assigned some again.
+    pub(crate) fn lost(&self, index: usize, partitions: &[TopicPartition]) {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(member) = members.get_mut(index) {
+            member.partitions.retain(|owned| !partitions.contains(owned));
+        }
+    }
+
     /// The members of this process, by their number.
     #[must_use]
     pub fn members(&self) -> Vec<MemberState> {
