@@ -82,10 +82,10 @@ def name():
 
 
 def until(condition, seconds=20, what="the condition"):
-    """Waits for a condition, not for a time."""
+    """Waits for a condition, not for a time. `what` is a text, or says it when the wait was in vain."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if value := condition():
             return value
         time.sleep(0.02)
-    raise AssertionError(f"{what} did not hold within {seconds} s")
+    raise AssertionError(f"{what() if callable(what) else what} did not hold within {seconds} s")

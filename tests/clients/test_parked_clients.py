@@ -75,7 +75,7 @@ def go(client, address, topic, group, members):
     create(address, topic, len(PARTITIONS))
     produce(address, topic, [b"x"] * 100)
     one = member()
-    until(lambda: settled(one) or one.process.poll() is not None, 60, f"the first partitions of {client} ({one.changes}, {one.complaints})")
+    until(lambda: settled(one) or one.process.poll() is not None, 60, lambda: f"the first partitions of {client} ({one.changes}, {one.complaints})")
     # A heartbeat is parked: for two sessions nothing happens.
     quiet, before = time.monotonic(), len(one.changes)
     until(lambda: time.monotonic() - quiet > 24 or len(one.changes) > before or one.lost(), 40, "the end of two sessions")
