@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use kohort_client::TopicPartition;
-use kohort_runtime::{Claim, FlushBatch, Flushed, Sink};
+use kohort_runtime::{Claim, FlushBatch, Flushed, Progress, Sink};
 use market_data::Deltas;
 use market_store::{Advance, CandleStore, Flush, FlushError, GroupClaim, GroupStores, StoreError};
 use thiserror::Error;
@@ -94,6 +94,38 @@ impl Sink for StoreSink {
         let (group, counters, stages) = (self.group.clone(), self.counters.clone(), self.stages.clone());
         blocking(move || flush(&store, &hub, &group, &counters, stages.as_deref(), &batch)).await
     }
+
+    async fn go_back(&mut self, steps: Vec<Progress>) -> Result<Flushed, SinkError> {
+        let (stores, group, counters) = (Arc::clone(&self.claims), self.group.clone(), self.counters.clone());
+        let steps: Vec<Advance> = steps.iter().map(advance).collect();
+        blocking(move || {
+            let went_back = stores.lock().unwrap_or_else(PoisonError::into_inner).go_back(&group, &steps);
+            written(went_back, &group, &counters)
+        })
+        .await
+    }
+}
+
+fn advance(progress: &Progress) -> Advance {
+    Advance {
+        partition: stored(&progress.partition),
+        epoch: progress.epoch,
+        from: progress.from,
+        to: progress.to,
+    }
+}
+
+/// A fence is an answer, not a failure.
+fn written(outcome: Result<(), FlushError>, group: &str, counters: &Counters) -> Result<Flushed, StoreError> {
+    match outcome {
+        Ok(()) => Ok(Flushed::Done),
+        Err(error @ FlushError::Fenced { .. }) => {
+            counters.fenced.add(1);
+            tracing::warn!("group `{group}`: {error}");
+            Ok(Flushed::Fenced)
+        }
+        Err(FlushError::Store(error)) => Err(error),
+    }
 }
 
 fn flush(
@@ -104,12 +136,6 @@ fn flush(
     stages: Option<&Stages>,
     batch: &FlushBatch<LaneDeltas>,
 ) -> Result<Flushed, StoreError> {
-    let advance = |progress: &kohort_runtime::Progress| Advance {
-        partition: stored(&progress.partition),
-        epoch: progress.epoch,
-        from: progress.from,
-        to: progress.to,
-    };
     let clock = || stages.map(|stages| (stages, ThreadClock::now()));
     let merging = clock();
     let advances: Vec<Advance> = batch.progress.iter().map(advance).collect();
@@ -146,16 +172,11 @@ fn flush(
             }
             Ok(Flushed::Done)
         }
-        Err(error @ FlushError::Fenced { .. }) => {
-            counters.fenced.add(1);
-            tracing::warn!("group `{group}`: {error}");
-            Ok(Flushed::Fenced)
-        }
-        Err(FlushError::Store(error)) => Err(error),
+        Err(error) => written(Err(error), group, counters),
     }
 }
 
 /// Records by which the partitions move. One that nobody has stored anything of is taken to begin at 0.
-fn records(progress: &[kohort_runtime::Progress]) -> u64 {
+fn records(progress: &[Progress]) -> u64 {
     progress.iter().map(|step| (step.to - step.from.unwrap_or(0)).unsigned_abs()).sum()
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use kohort_client::TopicPartition;
-use kohort_runtime::{Claim, FlushBatch, Flushed, Sink};
+use kohort_runtime::{Claim, FlushBatch, Flushed, Progress, Sink};
 use market_data::wallets::WalletTrade;
 use market_store::wallets::{LogFlush, Rules, WalletStore};
 use market_store::{Advance, FlushError, StoreError};
@@ -73,16 +73,30 @@ impl Sink for LogSink {
         let sink = self.clone();
         blocking(move || sink.write(&batch)).await
     }
+
+    async fn go_back(&mut self, steps: Vec<Progress>) -> Result<Flushed, SinkError> {
+        let sink = self.clone();
+        let steps: Vec<Advance> = steps.iter().map(advance).collect();
+        blocking(move || {
+            let went_back =
+                sink.log.lock().unwrap_or_else(PoisonError::into_inner).advance(&sink.group, &steps);
+            sink.written(went_back)
+        })
+        .await
+    }
+}
+
+fn advance(progress: &Progress) -> Advance {
+    Advance {
+        partition: stored(&progress.partition),
+        epoch: progress.epoch,
+        from: progress.from,
+        to: progress.to,
+    }
 }
 
 impl LogSink {
     fn write(&self, batch: &FlushBatch<Vec<WalletTrade>>) -> Result<Flushed, StoreError> {
-        let advance = |progress: &kohort_runtime::Progress| Advance {
-            partition: stored(&progress.partition),
-            epoch: progress.epoch,
-            from: progress.from,
-            to: progress.to,
-        };
         let advances: Vec<Advance> = batch.progress.iter().map(advance).collect();
         let trades = batch.deltas.concat();
         let now = SystemTime::now()
@@ -100,6 +114,14 @@ impl LogSink {
                 }
                 Ok(Flushed::Done)
             }
+            Err(error) => self.written(Err(error)),
+        }
+    }
+
+    /// A fence is an answer, not a failure.
+    fn written(&self, outcome: Result<(), FlushError>) -> Result<Flushed, StoreError> {
+        match outcome {
+            Ok(()) => Ok(Flushed::Done),
             Err(error @ FlushError::Fenced { .. }) => {
                 self.counters.fenced.add(1);
                 tracing::warn!("group `{}`: {error}", self.group);

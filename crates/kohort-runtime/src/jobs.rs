@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::letters::{Letter, Letters};
 use crate::member::told;
-use crate::worker::{Claim, FlushBatch, Flushed, Sink};
+use crate::worker::{Claim, FlushBatch, Flushed, Progress, Sink};
 
 /// Before the second try; doubled before each further one.
 pub(crate) const BACKOFF: Duration = Duration::from_millis(100);
@@ -40,6 +40,8 @@ pub(crate) enum Order<D> {
         partitions: Vec<TopicPartition>,
         handle: ConsumerHandle,
     },
+    /// Lower the positions of partitions whose log begins anew below them.
+    GoBack { steps: Vec<Progress> },
 }
 
 /// What became of it.
@@ -47,6 +49,7 @@ pub(crate) enum Ended {
     Flushed(Outcome),
     Claimed(Result<Found, String>),
     ClaimedAgain(Result<Vec<Claim>, String>),
+    WentBack(Result<Flushed, String>),
     Cancelled,
 }
 
@@ -115,6 +118,7 @@ async fn carry_out<S: Sink>(writers: &mut Writers<S>, order: Order<S::Delta>) ->
         Order::ClaimAgain { known, partitions, handle } => {
             Ended::ClaimedAgain(claim_again(writers, known, &partitions, &handle).await)
         }
+        Order::GoBack { steps } => Ended::WentBack(writers.sink.go_back(steps).await.map_err(|e| chain(&e))),
     }
 }
 

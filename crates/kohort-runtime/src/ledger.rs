@@ -15,8 +15,23 @@ struct Owned {
     /// Reading never goes on below this: what lies there was passed over on purpose, by an operator or because another store of the
     /// group has it. Where our store never goes back, it is where reading began.
     floor: Option<Offset>,
+    /// The largest position of all stores, as claimed.
+    highest: Option<Offset>,
     /// One past what was handed to the lanes.
     read: Option<Offset>,
+    /// The log begins anew here, below what the stores have: nothing is read until they are lowered.
+    back: Option<Offset>,
+}
+
+/// Whose a batch is that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// Its partition is not ours.
+    Strange,
+    /// Ours, to be handed out.
+    Ours,
+    /// Ours, and below what the stores have: they are lowered first, and it is read again.
+    Below,
 }
 
 impl Owned {
@@ -73,7 +88,9 @@ impl Ledger {
             None => committed.map(|committed| committed.offset),
         };
         let floor = self.elsewhere(&claim).max(known);
-        let owned = Owned { epoch: claim.epoch, stored: claim.position, floor, read: None };
+        let highest = claim.position.max(claim.resume);
+        let owned =
+            Owned { epoch: claim.epoch, stored: claim.position, floor, highest, read: None, back: None };
         let began = owned.resume();
         self.owned.insert(claim.partition, owned);
         began
@@ -111,19 +128,57 @@ impl Ledger {
         let elsewhere = self.elsewhere(claim);
         let owned = self.owned.get_mut(&claim.partition)?;
         (owned.epoch, owned.stored, owned.read) = (claim.epoch, claim.position, None);
+        (owned.highest, owned.back) = (claim.position.max(claim.resume), None);
         owned.floor = owned.floor.max(elsewhere);
         owned.resume()
     }
 
-    /// A batch came: `false` if its partition is not ours.
-    pub(crate) fn came(&mut self, partition: &TopicPartition, first: Offset) -> bool {
-        let Some(owned) = self.owned.get_mut(partition) else { return false };
-        // Below where it should have begun only if the log was cut or made anew. Where nobody knew, reading begins with what comes.
+    /// A batch came.
+    pub(crate) fn came(&mut self, partition: &TopicPartition, first: Offset) -> Came {
+        let Some(owned) = self.owned.get_mut(partition) else { return Came::Strange };
+        // Below what is expected only if the log was cut or made anew: batches come in their order.
+        let expected = owned.read.or(owned.resume());
+        if expected.is_some_and(|expected| first < expected) && owned.highest.max(owned.stored) > Some(first)
+        {
+            owned.back = Some(first);
+            return Came::Below;
+        }
+        // Where nobody knew, reading begins with what comes.
         owned.floor = match owned.floor {
             Some(floor) => Some(floor.min(first)),
             None => owned.stored.is_none().then_some(first),
         };
-        true
+        Came::Ours
+    }
+
+    /// Whether a log begins anew below what the stores have.
+    pub(crate) fn goes_back(&self) -> bool {
+        self.owned.values().any(|owned| owned.back.is_some())
+    }
+
+    /// How the stores are to be lowered.
+    pub(crate) fn steps_back(&self) -> Vec<Progress> {
+        let step = |(partition, owned): (&TopicPartition, &Owned)| {
+            let to = owned.back?;
+            Some(Progress { partition: partition.clone(), epoch: owned.epoch, from: owned.stored, to })
+        };
+        self.owned.iter().filter_map(step).collect()
+    }
+
+    /// The stores are lowered; says where reading goes on. A partition that was let go, or claimed anew, is passed over.
+    pub(crate) fn went_back(&mut self, steps: Vec<Progress>) -> Vec<(TopicPartition, Offset)> {
+        let mut offsets = Vec::with_capacity(steps.len());
+        for Progress { partition, epoch, to, .. } in steps {
+            if let Some(owned) = self.owned.get_mut(&partition).filter(|owned| owned.epoch == epoch) {
+                // A store that has less keeps what it has.
+                owned.stored = owned.stored.map(|stored| stored.min(to));
+                owned.floor =
+                    owned.floor.map(|floor| floor.min(to)).or(Some(to).filter(|_| owned.stored != Some(to)));
+                (owned.highest, owned.read, owned.back) = (Some(to), None, None);
+                offsets.push((partition, to));
+            }
+        }
+        offsets
     }
 
     /// What came is handed out, up to before `next`.
@@ -193,7 +248,7 @@ mod tests {
         let mut ledger = Ledger::default();
         assert_eq!(ledger.begin(claim(1, Some(3), Some(7)), Some(&5.into())), Some(7));
         assert!(ledger.progress().is_empty(), "nothing was read");
-        assert!(ledger.came(&partition(), 7));
+        assert_eq!(ledger.came(&partition(), 7), Came::Ours);
         ledger.handed_out(&partition(), 9);
         assert_eq!(ledger.progress(), [step(1, Some(3), 9)]);
         assert_eq!(ledger.flushed(ledger.progress()), [(partition(), 9)]);
@@ -217,9 +272,55 @@ mod tests {
     fn a_log_that_was_cut_is_read_from_where_it_begins() {
         let mut ledger = Ledger::default();
         ledger.begin(claim(1, None, None), Some(&100.into()));
-        assert!(ledger.came(&partition(), 2));
+        assert_eq!(ledger.came(&partition(), 2), Came::Ours, "no store has anything");
         assert_eq!(ledger.resume(|_| None), [(partition(), 2)]);
-        assert!(!ledger.came(&TopicPartition::new("t", 1), 0));
+        assert_eq!(ledger.came(&TopicPartition::new("t", 1), 0), Came::Strange);
+    }
+
+    #[test]
+    fn stores_that_have_more_than_the_log_are_lowered_before_anything_is_read() {
+        for store in [None, Some("cache".to_owned())] {
+            let mut ledger = Ledger::new(store);
+            // Our store has little, another one much: a small position must not pass for one of the new log.
+            assert_eq!(ledger.begin(claim(1, Some(3), Some(50)), None), Some(50));
+            assert_eq!(ledger.came(&partition(), 50), Came::Ours);
+            ledger.handed_out(&partition(), 60);
+            assert_eq!(ledger.came(&partition(), 60), Came::Ours);
+            assert_eq!(ledger.came(&partition(), 0), Came::Below);
+            assert!(ledger.goes_back());
+            assert_eq!(ledger.steps_back(), [step(1, Some(3), 0)]);
+            assert_eq!(ledger.went_back(ledger.steps_back()), [(partition(), 0)]);
+            assert!(!ledger.goes_back());
+            assert_eq!(ledger.resume(|_| None), [(partition(), 0)]);
+            assert_eq!(ledger.came(&partition(), 0), Came::Ours);
+            ledger.handed_out(&partition(), 2);
+            assert_eq!(ledger.progress(), [step(1, Some(0), 2)]);
+            ledger.flushed(ledger.progress());
+            assert_eq!(ledger.came(&partition(), 2), Came::Ours);
+        }
+    }
+
+    #[test]
+    fn a_store_that_has_less_than_a_log_without_its_tail_keeps_its_position() {
+        let mut ledger = Ledger::default();
+        ledger.begin(claim(1, Some(3), Some(50)), None);
+        assert_eq!(ledger.came(&partition(), 40), Came::Below);
+        assert_eq!(ledger.went_back(ledger.steps_back()), [(partition(), 40)]);
+        assert_eq!(ledger.resume(|_| None), [(partition(), 40)]);
+        assert_eq!(ledger.came(&partition(), 40), Came::Ours);
+        ledger.handed_out(&partition(), 41);
+        assert_eq!(ledger.progress(), [step(1, Some(3), 41)]);
+    }
+
+    #[test]
+    fn a_claim_overtakes_a_step_back() {
+        let mut ledger = Ledger::default();
+        ledger.begin(claim(1, Some(9), Some(9)), None);
+        assert_eq!(ledger.came(&partition(), 0), Came::Below);
+        let steps = ledger.steps_back();
+        assert_eq!(ledger.begin_again(&claim(2, Some(4), Some(4))), Some(9), "the floor is where it began");
+        assert_eq!(ledger.went_back(steps), []);
+        assert!(!ledger.goes_back());
     }
 
     /// A crash of a store that does not write each change to disk takes its last writes back, positions among them.
@@ -229,7 +330,7 @@ mod tests {
         let mut first = ledger();
         // An operator moved the group here, on purpose.
         assert_eq!(first.begin(claim(1, Some(3), Some(3)), Some(&10.into())), Some(10));
-        assert!(first.came(&partition(), 10));
+        assert_eq!(first.came(&partition(), 10), Came::Ours);
         first.handed_out(&partition(), 500);
         let progress = first.progress();
         let flushed = first.flushed(progress);

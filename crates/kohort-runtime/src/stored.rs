@@ -15,17 +15,18 @@ use crate::group::{GroupConfig, Seat};
 use crate::jobs::{BACKOFF, Ended, Found, Job, Order, Outcome, Writers, jittered, longer};
 use crate::lane::Lanes;
 use crate::lanes::{LaneGone, Pool};
-use crate::ledger::Ledger;
+use crate::ledger::{Came, Ledger};
 use crate::letters::Letters;
 use crate::member::{Drained, Work, at};
 use crate::stats::Stats;
-use crate::worker::{Claim, FlushBatch, Progress, Sink, Worker};
+use crate::worker::{Claim, FlushBatch, Flushed, Progress, Sink, Worker};
 
 /// What the job that is under way is about.
 enum About {
     Flush { progress: Vec<Progress>, bytes: usize },
     Claim,
     ClaimAgain,
+    GoBack { steps: Vec<Progress> },
 }
 
 /// The records that a member has in hand, and their way into the store.
@@ -95,7 +96,7 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
         if self.job.is_some() || self.draining {
             return None;
         }
-        if self.spoilt {
+        if self.spoilt || self.ledger.goes_back() {
             return Some(self.claim_at);
         }
         let claim_at = (!self.unclaimed.is_empty()).then_some(self.claim_at);
@@ -106,6 +107,9 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
         let now = Instant::now();
         if self.spoilt {
             return self.begin_again().await;
+        }
+        if self.ledger.goes_back() {
+            return self.go_back().await;
         }
         if !self.unclaimed.is_empty() && self.claim_at <= now {
             let order = Order::Claim { partitions: self.unclaimed.clone(), handle: self.handle.clone() };
@@ -169,6 +173,41 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
         Ok(())
     }
 
+    /// Lowers the stores below which a log begins anew, once what was read before is written. The sink is here.
+    async fn go_back(&mut self) -> Result<(), LaneGone> {
+        if self.in_hand > 0 {
+            return self.begin_flush().await;
+        }
+        let steps = self.ledger.steps_back();
+        for step in &steps {
+            tracing::warn!(
+                "group `{}`: the log of {}-{} begins anew at {}, below what the store has ({}): the topic was made anew or lost its end; \
+                 reading goes on there",
+                self.config.group,
+                step.partition.topic,
+                step.partition.partition,
+                step.to,
+                step.from.map_or_else(|| "nothing".to_owned(), |from| from.to_string()),
+            );
+        }
+        self.start(About::GoBack { steps: steps.clone() }, Order::GoBack { steps });
+        Ok(())
+    }
+
+    /// The stores are where the log begins anew, or somebody else has claimed since.
+    fn went_back(&mut self, steps: Vec<Progress>, outcome: Flushed) {
+        self.claim_backoff = BACKOFF;
+        if outcome == Flushed::Fenced {
+            Stats::count(&self.stats.fenced, 1);
+            return self.spoil();
+        }
+        let offsets = self.ledger.went_back(steps);
+        for (partition, offset) in &offsets {
+            self.handle.seek(partition, SeekTo::Offset(*offset));
+        }
+        self.handle.commit_async(self.ledger.marked(offsets));
+    }
+
     /// Takes note of how a job ended.
     fn ended(&mut self, writers: Writers<S>, ended: Ended) {
         self.writers = Some(writers);
@@ -185,8 +224,12 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
             (About::Claim | About::ClaimAgain, _) if job.is_cancelled() => self.claim_at = Instant::now(),
             (_, Ended::Claimed(Ok(found))) => self.claimed(found),
             (_, Ended::ClaimedAgain(Ok(claims))) => self.claimed_again(&claims),
-            (_, Ended::Claimed(Err(why)) | Ended::ClaimedAgain(Err(why))) => self.put_off(&why),
-            (_, Ended::Flushed(_) | Ended::Cancelled) => {}
+            (About::GoBack { steps }, Ended::WentBack(Ok(outcome))) => self.went_back(steps, outcome),
+            (_, Ended::Claimed(Err(why)) | Ended::ClaimedAgain(Err(why))) => {
+                self.put_off("claim its partitions", &why);
+            }
+            (_, Ended::WentBack(Err(why))) => self.put_off("lower its stores' positions", &why),
+            (_, Ended::Flushed(_) | Ended::WentBack(_) | Ended::Cancelled) => {}
         }
     }
 
@@ -259,13 +302,10 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
         self.spoilt = false;
     }
 
-    /// A claim did not succeed.
-    fn put_off(&mut self, why: &str) {
+    /// A claim or a step back did not succeed.
+    fn put_off(&mut self, what: &str, why: &str) {
         let pause = jittered(self.claim_backoff);
-        tracing::error!(
-            "group `{}` cannot claim its partitions, trying again in {pause:?}: {why}",
-            self.config.group
-        );
+        tracing::error!("group `{}` cannot {what}, trying again in {pause:?}: {why}", self.config.group);
         self.claim_at = Instant::now() + pause;
         self.claim_backoff = longer(self.claim_backoff);
     }
@@ -294,7 +334,9 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Work for Stored<W, S> {
     type Step = Step<S>;
 
     fn reads(&self) -> bool {
-        self.in_hand + self.in_flush < self.config.unflushed_bytes_max && !self.spoilt
+        self.in_hand + self.in_flush < self.config.unflushed_bytes_max
+            && !self.spoilt
+            && !self.ledger.goes_back()
     }
 
     async fn next(&mut self) -> Result<Step<S>, String> {
@@ -320,9 +362,17 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Work for Stored<W, S> {
 
     async fn batch(&mut self, batch: FetchedBatch) -> Result<(), String> {
         let partition = batch.topic_partition();
-        if !self.ledger.came(&partition, batch.first_offset()) || self.spoilt {
-            // Not ours; or read again after the rewind, which goes back to where reading began at the latest.
+        if self.spoilt {
+            // Read again after the rewind, which goes back to where reading began at the latest.
             return Ok(());
+        }
+        match self.ledger.came(&partition, batch.first_offset()) {
+            Came::Ours => {}
+            Came::Strange => return Ok(()),
+            Came::Below => {
+                self.claim_at = Instant::now();
+                return Ok(());
+            }
         }
         self.ledger.handed_out(&partition, batch.next_offset());
         self.in_hand += batch.size();

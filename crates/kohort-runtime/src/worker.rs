@@ -56,6 +56,11 @@ pub trait Sink: Send + 'static {
         &mut self,
         batch: Arc<FlushBatch<Self::Delta>>,
     ) -> impl Future<Output = Result<Flushed, Self::Error>> + Send;
+
+    /// Lowers the positions of partitions to [`Progress::to`], in every store of the group that has more, and writes nothing else: their log was made
+    /// anew, or lost its tail, and is read from there. Each store only if nobody has claimed since, and the one with the largest position last: it shows what is half done. After an error it
+    /// is asked again: what is lowered already stays.
+    fn go_back(&mut self, steps: Vec<Progress>) -> impl Future<Output = Result<Flushed, Self::Error>> + Send;
 }
 
 /// What a claim found.

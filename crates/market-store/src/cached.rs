@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use market_data::{Candle, Delta, Deltas, Interval, Pair, PairKey, Symbols};
 
 use crate::{
-    CandleQuery, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, MemoryStore, PairParts,
-    Positions, Scan, SqliteStore, StoreError, StoredCandle, TopicPartition, Window,
+    Advance, CandleQuery, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, MemoryStore,
+    PairParts, Positions, Scan, SqliteStore, StoreError, StoredCandle, TopicPartition, Window,
 };
 
 /// Candles that go from the file to the memory at once.
@@ -180,6 +180,10 @@ impl Positions for CachedStore {
 
     fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError> {
         self.file.positions(group)
+    }
+
+    fn advance(&mut self, group: &str, advances: &[Advance]) -> Result<(), FlushError> {
+        self.file.advance(group, advances)
     }
 }
 

@@ -35,6 +35,18 @@
 //! A fixed order without the second reading would not do: A claims `s`, B claims `s` and `t`, A claims `t`. Each is the last in one store;
 //! if these are their own stores, both would count the same records.
 //!
+//! # Going back
+//!
+//! A log that was made anew, or lost its tail, begins below the largest position: then the owner lowers the positions
+//! ([`GroupStores::go_back`]), or the next owner would count records twice, or pass some over. It lowers one store after another, the one with
+//! the largest position last, each on condition that the epoch there is still that of its good round, and flushes only after that.
+//!
+//! 1. *A zombie lowers nothing that a later owner has counted.* The later one's good round is later in every store, and from it on the
+//!    zombie's epoch is out of date there.
+//! 2. *What stands half done is found again.* As long as one store is not lowered, the largest position is what it was: the next owner begins
+//!    there, beyond the log's end, and goes back itself. If the largest were lowered before a small one, the small one would be left
+//!    where an owner dies in between, and pass for a position in the new log.
+//!
 //! # What it needs of a store
 //!
 //! [`Positions::positions`] sees every claim and flush that ended before it was called: it is no place for a replica that lags. A store that
@@ -56,7 +68,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use self::rounds::{Rounds, Step};
-use crate::{Positions, StoreError, TopicPartition};
+use crate::{Advance, Claim, FlushError, Positions, StoreError, TopicPartition};
 
 /// The pause after the first void round is up to this; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(4);
@@ -94,6 +106,8 @@ pub struct GroupStores {
     /// Sorted by name.
     stores: Vec<GroupStore>,
     own: usize,
+    /// What our last good round of each partition claimed, in each store.
+    held: BTreeMap<TopicPartition, Vec<Claim>>,
 }
 
 impl GroupStores {
@@ -106,7 +120,7 @@ impl GroupStores {
             stores.entry(store.name.clone()).or_insert(store);
         }
         let own = stores.range(..name).count();
-        GroupStores { stores: stores.into_values().collect(), own }
+        GroupStores { stores: stores.into_values().collect(), own, held: BTreeMap::new() }
     }
 
     /// Their names, in the order in which they are claimed.
@@ -135,9 +149,54 @@ impl GroupStores {
                 Step::GiveUp { store, rounds } => {
                     return Err(StoreError::Contended { store: self.stores[store].name.clone(), rounds });
                 }
-                Step::Done(claims) => return Ok(claims),
+                Step::Done(claims) => {
+                    self.held.extend(rounds.into_held());
+                    return Ok(claims);
+                }
             }
         }
+    }
+
+    /// Lowers positions in every store that has more, for the owner whose log begins anew below them. `steps` state our own store's epoch and
+    /// position, as a flush would, and where reading goes on. After an error it may be asked again: what is done stays done.
+    ///
+    /// # Errors
+    /// [`FlushError::Fenced`] if somebody else has claimed since: then it is theirs to go back.
+    pub fn go_back(&mut self, group: &str, steps: &[Advance]) -> Result<(), FlushError> {
+        for step in steps {
+            let Some(claims) = self.held.get_mut(&step.partition) else { return Err(never_claimed(step)) };
+            (claims[self.own].epoch, claims[self.own].position) = (step.epoch, step.from);
+            let mut order: Vec<usize> = (0..claims.len()).collect();
+            order.sort_by_key(|store| claims[*store].position);
+            for store in order {
+                let claim = &mut claims[store];
+                if claim.position.is_some_and(|position| position > step.to) {
+                    lower(&mut *self.stores[store].positions, group, claim, step.to)?;
+                    claim.position = Some(step.to);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lowers a position in one store. An answer that was lost may have been a yes: one that stands where it should is left alone.
+fn lower(store: &mut dyn Positions, group: &str, claim: &Claim, to: i64) -> Result<(), FlushError> {
+    let done = Claim { position: Some(to), ..claim.clone() };
+    if store.positions(group)?.contains(&done) {
+        return Ok(());
+    }
+    let Claim { partition, epoch, position } = claim.clone();
+    store.advance(group, &[Advance { partition, epoch, from: position, to }])
+}
+
+fn never_claimed(step: &Advance) -> FlushError {
+    FlushError::Fenced {
+        partition: step.partition.clone(),
+        epoch: step.epoch,
+        from: step.from,
+        found_epoch: 0,
+        found: None,
     }
 }
 
@@ -206,5 +265,35 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn a_step_back_lowers_what_has_more_and_may_be_asked_again() {
+        let (a, b, c) = (MemoryStore::new(), MemoryStore::new(), MemoryStore::new());
+        let partition = TopicPartition::new("t", 0);
+        let all = std::slice::from_ref(&partition);
+        for (store, to) in [(&a, 9), (&b, 40)] {
+            let claim = store.clone().claim(GROUP, all).unwrap().remove(0);
+            let step = Advance { partition: partition.clone(), epoch: claim.epoch, from: None, to };
+            store.clone().advance(GROUP, &[step]).unwrap();
+        }
+        let mut stores = GroupStores::new(store("a", &a), [store("b", &b), store("c", &c)]);
+        let claim = stores.claim(GROUP, all).unwrap().remove(0);
+        assert_eq!((claim.position, claim.resume), (Some(9), Some(40)));
+        let back =
+            |from, to| [Advance { partition: partition.clone(), epoch: claim.epoch, from: Some(from), to }];
+        let positions =
+            || [&a, &b, &c].map(|store| store.clone().positions(GROUP).unwrap().remove(0).position);
+        stores.go_back(GROUP, &back(9, 20)).unwrap();
+        assert_eq!(positions(), [Some(9), Some(20), None], "our own store has less, and keeps it");
+        // The answer was lost: asked again, nothing is found to do.
+        stores.go_back(GROUP, &back(9, 2)).unwrap();
+        stores.go_back(GROUP, &back(9, 2)).unwrap();
+        assert_eq!(positions(), [Some(2), Some(2), None]);
+        // Somebody else has claimed, in one store.
+        b.clone().claim(GROUP, all).unwrap();
+        let refused = stores.go_back(GROUP, &back(2, 0)).unwrap_err();
+        assert!(matches!(refused, FlushError::Fenced { .. }), "{refused}");
+        assert_eq!(positions(), [Some(0), Some(2), None], "the one that is left shows that it is not done");
     }
 }

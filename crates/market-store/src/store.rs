@@ -89,6 +89,10 @@ pub trait Positions: Send {
 
     /// The positions of a group: (partition, position, epoch), with every claim and flush that ended before the call.
     fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError>;
+
+    /// Moves positions and writes nothing else: all of them or, where an epoch or a position is not what its [`Advance`] states, none.
+    /// For the owner whose log begins anew below what the store has; a flush moves them by itself.
+    fn advance(&mut self, group: &str, advances: &[Advance]) -> Result<(), FlushError>;
 }
 
 impl<P: Positions + ?Sized> Positions for Box<P> {
@@ -98,6 +102,10 @@ impl<P: Positions + ?Sized> Positions for Box<P> {
 
     fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError> {
         (**self).positions(group)
+    }
+
+    fn advance(&mut self, group: &str, advances: &[Advance]) -> Result<(), FlushError> {
+        (**self).advance(group, advances)
     }
 }
 
@@ -109,6 +117,10 @@ impl<P: Positions + ?Sized> Positions for Arc<Mutex<P>> {
 
     fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError> {
         self.lock().unwrap_or_else(PoisonError::into_inner).positions(group)
+    }
+
+    fn advance(&mut self, group: &str, advances: &[Advance]) -> Result<(), FlushError> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).advance(group, advances)
     }
 }
 

@@ -10,8 +10,8 @@ use kohort_client::{
     Client, ClientConfig, FetchedBatch, Offset, OffsetReset, Outgoing, OwnedRecord, Record, TopicPartition,
 };
 use kohort_runtime::{
-    Claim, FlushBatch, Flushed, Group, GroupConfig, HandleError, Handler, HandlerGroup, Reject, Retries,
-    Running, Sink, Worker,
+    Claim, FlushBatch, Flushed, Group, GroupConfig, HandleError, Handler, HandlerGroup, Progress, Reject,
+    Retries, Running, Sink, Worker,
 };
 
 const TOPIC: &str = "t";
@@ -113,6 +113,10 @@ impl Sink for Store {
         }
         kept.places.extend(batch.deltas.iter().flatten());
         Ok(Flushed::Done)
+    }
+
+    async fn go_back(&mut self, steps: Vec<Progress>) -> Result<Flushed, Away> {
+        unreachable!("no log is made anew here: {steps:?}")
     }
 }
 

@@ -12,8 +12,8 @@ use kohort_client::{
     TopicPartition,
 };
 use kohort_runtime::{
-    Claim, FlushBatch, Flushed, Group, GroupConfig, HandleError, Handler, HandlerGroup, Reject, Retries,
-    Sink, Worker,
+    Claim, FlushBatch, Flushed, Group, GroupConfig, HandleError, Handler, HandlerGroup, Progress, Reject,
+    Retries, Sink, Worker,
 };
 
 const TOPIC: &str = "t";
@@ -46,6 +46,10 @@ impl Sink for Position {
     async fn flush(&mut self, batch: Arc<FlushBatch<()>>) -> Result<Flushed, Infallible> {
         batch.progress.iter().for_each(|progress| self.0.store(progress.to, Ordering::Relaxed));
         Ok(Flushed::Done)
+    }
+
+    async fn go_back(&mut self, steps: Vec<Progress>) -> Result<Flushed, Infallible> {
+        unreachable!("no log is made anew here: {steps:?}")
     }
 }
 

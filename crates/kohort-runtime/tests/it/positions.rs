@@ -9,7 +9,7 @@ use kohort_client::admin::NewTopic;
 use kohort_client::{
     Client, ClientConfig, FetchedBatch, Offset, OffsetReset, Outgoing, Record, TopicPartition,
 };
-use kohort_runtime::{Claim, FlushBatch, Flushed, Group, GroupConfig, Reject, Sink, Worker};
+use kohort_runtime::{Claim, FlushBatch, Flushed, Group, GroupConfig, Progress, Reject, Sink, Worker};
 
 const TOPIC: &str = "t";
 const GROUP: &str = "g";
@@ -45,6 +45,7 @@ struct Kept {
     /// So many flushes are refused, as if somebody else had claimed.
     fences: u32,
     away: bool,
+    away_for_one_step_back: bool,
 }
 
 #[derive(Clone, Default)]
@@ -85,6 +86,21 @@ impl Sink for Store {
         kept.records.extend(batch.deltas.iter().flatten());
         Ok(Flushed::Done)
     }
+
+    async fn go_back(&mut self, steps: Vec<Progress>) -> Result<Flushed, Away> {
+        let mut kept = self.0.lock().unwrap();
+        if std::mem::take(&mut kept.away_for_one_step_back) {
+            return Err(Away);
+        }
+        for step in &steps {
+            if (step.epoch, step.from) != (i64::try_from(kept.claims).unwrap(), kept.position) {
+                return Ok(Flushed::Fenced);
+            }
+            kept.position = kept.position.map(|position| position.min(step.to));
+            kept.elsewhere = kept.elsewhere.map(|position| position.min(step.to));
+        }
+        Ok(Flushed::Done)
+    }
 }
 
 struct World {
@@ -102,13 +118,25 @@ impl World {
         let broker = Broker::start(config).await.unwrap();
         let client = Client::new(ClientConfig::new([broker.address().to_string()])).unwrap();
         client.admin().create_topics(&[NewTopic::new(TOPIC, 1)]).await.unwrap();
-        let producer = client.producer().build();
-        for _ in 0..RECORDS {
+        let partition = TopicPartition::new(TOPIC, 0);
+        let world = World { _folder: folder, _broker: broker, client, partition };
+        world.produce(RECORDS).await;
+        world
+    }
+
+    async fn produce(&self, records: Offset) {
+        let producer = self.client.producer().build();
+        for _ in 0..records {
             producer.enqueue(Outgoing::to(TOPIC).value(b"x")).await.unwrap();
         }
         producer.flush().await;
-        let partition = TopicPartition::new(TOPIC, 0);
-        World { _folder: folder, _broker: broker, client, partition }
+    }
+
+    /// The topic is made anew, with fewer records.
+    async fn make_anew(&self, records: Offset) {
+        self.client.admin().delete_topics(&[TOPIC]).await.unwrap();
+        self.client.admin().create_topics(&[NewTopic::new(TOPIC, 1)]).await.unwrap();
+        self.produce(records).await;
     }
 
     async fn commit(&self, offset: Offset) {
@@ -242,4 +270,43 @@ async fn a_group_that_began_at_the_end_goes_on_there_although_nothing_came() {
         }
     }
     panic!("where the group began was never committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_made_anew_lowers_every_store_before_anything_of_it_is_stored() {
+    // Our store has less than the new log will have, another one more: taken for a position of the new log, 2 would pass records over.
+    let kept = Kept { position: Some(2), elsewhere: Some(8), ..Kept::default() };
+    let (world, store) = (World::new().await, store(kept));
+    world.make_anew(4).await;
+    let start =
+        || Group::start(&world.client, config(), |_, _| Offsets::default(), |_| store.clone()).unwrap();
+    let running = start();
+    until("the new log is stored", &store, |kept| kept.position == Some(4)).await;
+    assert!(running.stop().await.drained);
+    {
+        let kept = store.0.lock().unwrap();
+        assert_eq!((&kept.records[..], kept.elsewhere), (&[0, 1, 2, 3][..], Some(0)));
+    }
+    assert_eq!(world.committed().await, Some(4));
+    // The next owner goes on there.
+    let running = start();
+    world.produce(3).await;
+    until("the rest is stored", &store, |kept| kept.position == Some(7)).await;
+    assert!(running.stop().await.drained);
+    assert_eq!(store.0.lock().unwrap().records, (0..7).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_made_anew_under_a_running_member_is_read_from_its_beginning() {
+    let (world, store) = (World::new().await, store(Kept { elsewhere: Some(3), ..Kept::default() }));
+    let running =
+        Group::start(&world.client, config(), |_, _| Offsets::default(), |_| store.clone()).unwrap();
+    until("the old log is stored", &store, |kept| kept.position == Some(RECORDS)).await;
+    store.0.lock().unwrap().away_for_one_step_back = true;
+    world.make_anew(4).await;
+    until("the new log is stored", &store, |kept| kept.position == Some(4)).await;
+    assert!(running.stop().await.drained);
+    let expected: Vec<Offset> = (3..RECORDS).chain(0..4).collect();
+    let kept = store.0.lock().unwrap();
+    assert_eq!((&kept.records, kept.elsewhere), (&expected, Some(0)));
 }

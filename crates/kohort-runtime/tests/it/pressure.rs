@@ -11,8 +11,8 @@ use kohort_client::{
     Client, ClientConfig, FetchedBatch, OffsetReset, Outgoing, OwnedRecord, Record, TopicPartition,
 };
 use kohort_runtime::{
-    Claim, FlushBatch, Flushed, Group, GroupConfig, HandleError, Handler, HandlerGroup, Reject, Retries,
-    Sink, Worker,
+    Claim, FlushBatch, Flushed, Group, GroupConfig, HandleError, Handler, HandlerGroup, Progress, Reject,
+    Retries, Sink, Worker,
 };
 
 const TOPIC: &str = "t";
@@ -52,6 +52,10 @@ impl Sink for Slow {
         tokio::time::sleep(Duration::from_millis(60)).await;
         self.0.fetch_add(batch.deltas.iter().sum(), Ordering::Relaxed);
         Ok(Flushed::Done)
+    }
+
+    async fn go_back(&mut self, steps: Vec<Progress>) -> Result<Flushed, Infallible> {
+        unreachable!("no log is made anew here: {steps:?}")
     }
 }
 
@@ -98,6 +102,10 @@ impl Sink for Gate {
         self.open.acquire().await.unwrap().forget();
         self.records.fetch_add(batch.deltas.iter().sum(), Ordering::Relaxed);
         Ok(Flushed::Done)
+    }
+
+    async fn go_back(&mut self, steps: Vec<Progress>) -> Result<Flushed, Infallible> {
+        unreachable!("no log is made anew here: {steps:?}")
     }
 }
 

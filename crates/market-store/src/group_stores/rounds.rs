@@ -46,6 +46,8 @@ pub(super) struct Rounds {
     moved: BTreeMap<TopicPartition, usize>,
     void: u32,
     good: BTreeMap<TopicPartition, GroupClaim>,
+    /// The claims of the good rounds, in each store.
+    held: BTreeMap<TopicPartition, Vec<Claim>>,
 }
 
 impl Rounds {
@@ -60,7 +62,13 @@ impl Rounds {
             moved: BTreeMap::new(),
             void: 0,
             good: BTreeMap::new(),
+            held: BTreeMap::new(),
         }
+    }
+
+    /// What the good rounds claimed, in each store by its order.
+    pub(super) fn into_held(self) -> BTreeMap<TopicPartition, Vec<Claim>> {
+        self.held
     }
 
     /// The partitions that the present round claims.
@@ -144,6 +152,7 @@ impl Rounds {
             let resume = self.found.iter().filter_map(|of| of[&partition].position).max();
             let claim =
                 GroupClaim { partition: partition.clone(), epoch: own.epoch, position: own.position, resume };
+            self.held.insert(partition.clone(), self.found.iter().map(|of| of[&partition].clone()).collect());
             self.good.insert(partition, claim);
         }
         self.wanted = void;

@@ -21,16 +21,7 @@ pub(crate) fn claim(
     partitions: &[TopicPartition],
 ) -> Result<Vec<Claim>, StoreError> {
     let fail = |error| failure(address, error);
-    // The row of the group first, as in a flush: whoever writes for the group waits here, and no two wait for each other.
-    connection
-        .exec_drop(
-            format!(
-                "INSERT INTO {} (group_id, changes) VALUES (?, 0) ON DUPLICATE KEY UPDATE changes = changes",
-                tables.groups
-            ),
-            (group.as_bytes(),),
-        )
-        .map_err(fail)?;
+    lock_group(connection, address, tables, group)?;
     let mut sorted: Vec<&TopicPartition> = partitions.iter().collect();
     sorted.sort_unstable();
     for some in sorted.chunks(PER_STATEMENT) {
@@ -61,6 +52,21 @@ pub(crate) fn claim(
         of(partition).map(|at| all[at].clone()).map_err(|_| missing())
     };
     partitions.iter().map(claim).collect()
+}
+
+/// Locks the row of the group until the transaction ends, as a flush does first: whoever writes for the group waits here, and no two wait
+/// for each other.
+pub(crate) fn lock_group(
+    connection: &mut Conn,
+    address: &MySqlAddress,
+    tables: PositionTables,
+    group: &str,
+) -> Result<(), StoreError> {
+    let sql = format!(
+        "INSERT INTO {} (group_id, changes) VALUES (?, 0) ON DUPLICATE KEY UPDATE changes = changes",
+        tables.groups
+    );
+    connection.exec_drop(sql, (group.as_bytes(),)).map_err(|error| failure(address, error))
 }
 
 /// The positions of a group, sorted by partition.

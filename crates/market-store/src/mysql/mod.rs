@@ -28,7 +28,8 @@ pub use address::{BadMySqlAddress, MySqlAddress};
 use link::{Link, Purpose};
 
 use crate::{
-    CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, Positions, StoreError, TopicPartition,
+    Advance, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, Positions, StoreError,
+    TopicPartition,
 };
 
 /// A store in a MySQL or MariaDB database, which exists; its tables are made where they are missing.
@@ -79,6 +80,15 @@ impl Positions for MySqlStore {
         let address = self.link.address().clone();
         let tables = schema::CANDLES.positions;
         self.link.transaction(|connection| claim::positions(connection, &address, tables, group))
+    }
+
+    fn advance(&mut self, group: &str, advances: &[Advance]) -> Result<(), FlushError> {
+        let address = self.link.address().clone();
+        let tables = schema::CANDLES.positions;
+        self.link.transaction(|connection| {
+            claim::lock_group(connection, &address, tables, group)?;
+            claim::advance(connection, &address, tables, group, advances)
+        })
     }
 }
 

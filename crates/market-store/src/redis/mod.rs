@@ -30,7 +30,7 @@ mod query;
 mod series;
 mod wire;
 
-use market_data::Candle;
+use market_data::{Candle, Deltas};
 
 pub use link::RedisAddress;
 
@@ -39,7 +39,7 @@ use self::keys::GroupKeys;
 use self::link::{Link, Script};
 use self::wire::{Args, Commands, Reply};
 use crate::{
-    CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, Positions, Retention, StoreError,
+    Advance, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, Positions, Retention, StoreError,
     TopicPartition,
 };
 
@@ -121,6 +121,10 @@ impl Positions for RedisStore {
         }
         claims.sort_by(|a, b| a.partition.cmp(&b.partition));
         Ok(claims)
+    }
+
+    fn advance(&mut self, group: &str, advances: &[Advance]) -> Result<(), FlushError> {
+        self.flush(&Flush { group, advances, deltas: &Deltas::default(), now: 0 }).map(drop)
     }
 }
 

@@ -47,6 +47,19 @@ pub(crate) fn positions(connection: &Connection, group: &str) -> rusqlite::Resul
     statement.query_map([group], claim)?.collect()
 }
 
+/// [`advance`] in a transaction of its own.
+pub(crate) fn advance_alone(
+    connection: &mut Connection,
+    file: &Path,
+    group: &str,
+    advances: &[Advance],
+) -> Result<(), FlushError> {
+    let fail = |error| failure(file, error);
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+    advance(&transaction, file, group, advances)?;
+    Ok(transaction.commit().map_err(fail)?)
+}
+
 /// Checks epochs and positions, then moves the positions: all of them or, by the error, none.
 pub(crate) fn advance(
     transaction: &Transaction<'_>,

@@ -27,7 +27,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use self::schema::Schema;
 use crate::{
-    CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, Positions, StoreError, TopicPartition,
+    Advance, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, Positions, StoreError,
+    TopicPartition,
 };
 
 /// How long a call waits for other processes that write. A flush takes milliseconds; ten seconds mean that something hangs.
@@ -81,6 +82,10 @@ impl Positions for SqliteStore {
 
     fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError> {
         claim::positions(&self.connection, group).map_err(|error| failure(&self.file, error))
+    }
+
+    fn advance(&mut self, group: &str, advances: &[Advance]) -> Result<(), FlushError> {
+        claim::advance_alone(&mut self.connection, &self.file, group, advances)
     }
 }
 

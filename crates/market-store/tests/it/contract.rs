@@ -2,7 +2,7 @@
 
 use market_data::{Interval, PairKey};
 use market_store::{
-    CachedStore, CandleQuery, CandleStore, FlushError, MemoryStore, Retention, SqliteStore, Window,
+    Advance, CachedStore, CandleQuery, CandleStore, FlushError, MemoryStore, Retention, SqliteStore, Window,
 };
 
 use crate::redis;
@@ -95,6 +95,28 @@ fn a_flush_with_an_old_epoch_or_a_moved_position_changes_nothing() {
         // The owner goes on.
         let owner = store.claim(GROUP, &[partition(0)]).unwrap().remove(0);
         flush(store, &[advance(&owner, 4)], &deltas(&[("a", 60, "3")])).unwrap();
+    });
+}
+
+#[test]
+fn positions_move_alone_as_a_flush_moves_them() {
+    each(|store| {
+        let claims = store.claim(GROUP, &[partition(0), partition(1)]).unwrap();
+        flush(store, &[advance(&claims[0], 9), advance(&claims[1], 4)], &deltas(&[("a", 60, "2")])).unwrap();
+        let before = dump(&mut *store.reader().unwrap(), GROUP);
+        let step = |at: usize, from, to| Advance { from: Some(from), ..advance(&claims[at], to) };
+        // One of them moved: neither does.
+        let error = store.advance(GROUP, &[step(0, 9, 2), step(1, 5, 0)]).unwrap_err();
+        assert!(matches!(error, FlushError::Fenced { found: Some(4), .. }), "{error}");
+        store.advance(GROUP, &[step(0, 9, 2)]).unwrap();
+        let positions: Vec<_> = store.positions(GROUP).unwrap().iter().map(|c| c.position).collect();
+        assert_eq!(positions, [Some(2), Some(4)]);
+        assert_eq!(dump(&mut *store.reader().unwrap(), GROUP), before);
+        // A later flush states what it moved to.
+        flush(store, &[step(0, 2, 3)], &deltas(&[("a", 61, "3")])).unwrap();
+        store.claim(GROUP, &[partition(0)]).unwrap();
+        let error = store.advance(GROUP, &[step(0, 3, 0)]).unwrap_err();
+        assert!(matches!(error, FlushError::Fenced { epoch: 1, found_epoch: 2, .. }), "{error}");
     });
 }
 

@@ -17,7 +17,7 @@ use mysql::{Conn, Row, Value};
 use crate::mysql::claim;
 use crate::mysql::link::{Link, Purpose, failure};
 use crate::mysql::row::{damaged, integer, integer_or_null, text, text_or_null};
-use crate::{Claim, MySqlAddress, Positions, StoreError, TopicPartition};
+use crate::{Advance, Claim, FlushError, MySqlAddress, Positions, StoreError, TopicPartition};
 
 use self::schema::WALLETS;
 
@@ -59,6 +59,13 @@ impl Positions for MySqlWallets {
 
     fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError> {
         self.transaction(|s| claim::positions(s.connection, s.address, WALLETS.positions, group))
+    }
+
+    fn advance(&mut self, group: &str, advances: &[Advance]) -> Result<(), FlushError> {
+        self.transaction(|s| {
+            claim::lock_group(s.connection, s.address, WALLETS.positions, group)?;
+            claim::advance(s.connection, s.address, WALLETS.positions, group, advances)
+        })
     }
 }
 

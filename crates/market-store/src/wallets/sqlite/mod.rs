@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use crate::sqlite::{self, claim, failure};
-use crate::{Claim, Positions, StoreError, TopicPartition};
+use crate::{Advance, Claim, FlushError, Positions, StoreError, TopicPartition};
 
 /// The log of known wallets in a SQLite file. Open it once for each thread that shall not wait for another.
 pub struct SqliteWallets {
@@ -37,5 +37,9 @@ impl Positions for SqliteWallets {
 
     fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError> {
         claim::positions(&self.connection, group).map_err(|error| self.failure(error))
+    }
+
+    fn advance(&mut self, group: &str, advances: &[Advance]) -> Result<(), FlushError> {
+        claim::advance_alone(&mut self.connection, &self.file, group, advances)
     }
 }
