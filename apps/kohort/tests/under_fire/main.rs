@@ -5,36 +5,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../rig/mod.rs"]
+mod rig;
 mod services;
 
 use std::time::Duration;
 
+use rig::{Random, setting};
 use services::{Cluster, Service};
 
 /// What the services take for a session; a freeze lasts longer.
 const SESSION: Duration = Duration::from_secs(1);
 /// A round's length, about.
 const ROUND: Duration = Duration::from_secs(4);
-
-/// Numbers from a seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-
-    fn pause(&mut self, from_ms: u64, to_ms: u64) {
-        std::thread::sleep(Duration::from_millis(from_ms + self.below(to_ms - from_ms)));
-    }
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: a number")))
-}
 
 /// One thing that happens to a service.
 fn strike(service: &mut Service, random: &mut Random) -> &'static str {

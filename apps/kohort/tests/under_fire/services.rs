@@ -1,20 +1,18 @@
 //! A broker, a topic of real trades, and services as processes.
 
-use std::collections::{BTreeMap, HashMap};
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use market_data::reference::{self, Comparison, Key, Row, compare};
-use market_data::{Candle, PairKey};
+use market_data::reference::{Comparison, compare};
 use market_store::{
     CandleReader, CandleStore, MergedReader, MySqlAddress, MySqlStore, RedisAddress, RedisStore, Scan,
     SqliteStore,
 };
 use tempfile::TempDir;
 
-const SET: &str = "../../crates/market-data/tests/data/dex_eth_univ3_20240105";
+use crate::rig::{self, Broker, Process, Set, file};
+
 /// The set's trades lie within a day.
 const SET_SECONDS: f64 = 86_400.0;
 const GROUP: &str = "data-flow-default-group-1888";
@@ -23,21 +21,8 @@ const PARTITIONS: &str = "6";
 /// A loaded machine is no failure; this long is one.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A process that ends with its test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn kohort() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kohort"));
-    let log = std::env::var("KOHORT_FIRE_LOG").unwrap_or_else(|_| "error".to_owned());
-    command.args(["--log", &log]).stdin(Stdio::null()).stdout(Stdio::null());
-    command
+    rig::kohort(&std::env::var("KOHORT_FIRE_LOG").unwrap_or_else(|_| "error".to_owned()))
 }
 
 /// The trades on their way into the topic.
@@ -53,33 +38,20 @@ impl Feed {
 /// A broker with a topic, and what must come of its trades.
 pub(crate) struct Cluster {
     folder: TempDir,
-    _broker: Process,
-    address: String,
-    reference: BTreeMap<Key, Row>,
+    broker: Broker,
+    set: Set,
 }
 
 impl Cluster {
     pub(crate) fn start() -> Cluster {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = kohort()
-            .args(["broker", "--listen", "127.0.0.1:0", "--set", "group.initial.rebalance.delay.ms=0"])
-            .args(["--set", "group.min.session.timeout.ms=500", "--data"])
-            .arg(folder.path().join("broker"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address =
-            line.trim().strip_prefix("broker listening on ").expect("the broker says where").to_owned();
-        let broker = Process(child);
+        let broker = Broker::start(&folder.path().join("broker"), &[]);
+        let address = &broker.address;
         let made = kohort()
-            .args(["topics", "create", TOPIC, "--partitions", PARTITIONS, "--bootstrap-server", &address])
+            .args(["topics", "create", TOPIC, "--partitions", PARTITIONS, "--bootstrap-server", address])
             .status();
         assert!(made.unwrap().success(), "the topic is made");
-        let packed = std::fs::read(manifest(&format!("{SET}.candles.csv.zst"))).unwrap();
-        let text = String::from_utf8(zstd::decode_all(&packed[..]).unwrap()).unwrap();
-        Cluster { folder, _broker: broker, address, reference: reference::read(&text).unwrap() }
+        Cluster { folder, broker, set: Set::read() }
     }
 
     /// Sends all trades, spread over so long.
@@ -87,8 +59,15 @@ impl Cluster {
         let speed = SET_SECONDS / time.as_secs_f64();
         let child = kohort()
             .arg("replay")
-            .arg(manifest(&format!("{SET}.jsonl.zst")))
-            .args(["--topic", TOPIC, "--speed", &format!("{speed:.0}"), "--bootstrap-server", &self.address])
+            .arg(file("jsonl.zst"))
+            .args([
+                "--topic",
+                TOPIC,
+                "--speed",
+                &format!("{speed:.0}"),
+                "--bootstrap-server",
+                &self.broker.address,
+            ])
             .stderr(Stdio::null())
             .spawn();
         Feed(Process(child.unwrap()))
@@ -134,23 +113,16 @@ impl Cluster {
             let text = format!(
                 "Name: {}\nBrokers: [{}]\n{own}GroupStores:\n{stores}KqSol:\n  Group: {GROUP}\n  Topic: {TOPIC}\n  Offset: first\n  \
                  Consumers: 2\n  Processors: 2\n  MinBytes: 1\n  CommitInterval: 50ms\n  SessionTimeout: 1s\n",
-                service.name, self.address
+                service.name, self.broker.address
             );
             std::fs::write(&service.config, text).unwrap();
         }
     }
 
     fn compared(&self, services: &[Service]) -> Comparison {
-        let chains = HashMap::from([("1", "eth")]);
         let mut readers = services.iter().map(Service::reader);
         let mut merged = MergedReader::new(readers.next().unwrap(), readers);
-        let mut rows = BTreeMap::new();
-        let mut add = |pair: &PairKey, interval, time, candle: &Candle| {
-            let key = (chains[pair.chain_id.as_str()].to_owned(), pair.pair.clone(), interval, time);
-            rows.insert(key, Row::of(candle).unwrap());
-        };
-        merged.scan(&Scan::all(GROUP), &mut add).unwrap();
-        compare(&self.reference, &rows)
+        compare(&self.set.reference, &rig::candles(&mut merged, GROUP))
     }
 
     /// Waits until the merge of the services' stores is the reference.
@@ -218,13 +190,12 @@ impl Service {
 
     /// Stops it as a person would, and waits for its end.
     pub(crate) fn stop(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
-        signal(&process, "-TERM");
-        assert!(process.0.wait().unwrap().success(), "`{}` ends badly", self.name);
+        let Some(process) = self.process.take() else { return };
+        assert!(process.stop(), "`{}` ends badly", self.name);
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        signal(self.process.as_ref().expect("it runs"), name);
+        self.process.as_ref().expect("it runs").signal(name);
     }
 
     /// How many candles have a part in its store.
@@ -241,13 +212,4 @@ impl Service {
             Store::Redis(host) => RedisStore::new(RedisAddress::new(host.as_str())).reader().unwrap(),
         }
     }
-}
-
-fn signal(process: &Process, name: &str) {
-    let told = Command::new("kill").args([name, &process.0.id().to_string()]).status().unwrap();
-    assert!(told.success(), "kill {name}");
-}
-
-fn manifest(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
