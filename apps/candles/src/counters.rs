@@ -1,11 +1,10 @@
 //! What the service counts, as metrics that anybody may read.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use kohort_service::metrics::{Counter, Gauge, Registry};
-use market_data::{Counts, Place, Rejection};
-use serde::Serialize;
+use kohort_service::refused::LastRefused;
+use market_data::{Counts, Place};
 
 /// The numbers of one topic of one group.
 #[derive(Debug, Clone)]
@@ -24,16 +23,7 @@ pub(crate) struct Counters {
     /// Microseconds, because a counter is whole.
     pub(crate) flush_us: Counter,
     pub(crate) last_trade_at: Gauge,
-    last_refused: Arc<Mutex<Option<Refused>>>,
-}
-
-/// A record that could not be handled, or not wholly.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Refused {
-    at_ms: u64,
-    partition: i32,
-    offset: i64,
-    why: String,
+    pub(crate) last_refused: LastRefused,
 }
 
 impl Counters {
@@ -62,7 +52,7 @@ impl Counters {
                 "Time of the newest trade, unix seconds",
                 &labels,
             ),
-            last_refused: Arc::default(),
+            last_refused: LastRefused::default(),
         }
     }
 
@@ -93,19 +83,7 @@ impl Counters {
     /// Counts a record that goes to the dead letters, and remembers it as the last.
     pub(crate) fn refused(&self, place: Place, why: &str) {
         self.dead_letters.add(1);
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let refused = Refused {
-            at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-            partition: place.partition,
-            offset: place.offset,
-            why: why.to_owned(),
-        };
-        *self.last_refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
-    }
-
-    /// The last record that went to the dead letters.
-    pub(crate) fn last_refused(&self) -> Option<Refused> {
-        self.last_refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_refused.set(place.partition, place.offset, why);
     }
 
     /// Counts a transaction that began at `since`.
@@ -113,20 +91,5 @@ impl Counters {
         self.flushes.add(1);
         self.candles.add(candles as u64);
         self.flush_us.add(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
-    }
-}
-
-/// Says why a part of a message is in the dead letters, and what became of the rest.
-pub(crate) fn partly_rejected(counts: &Counts, index: u32, why: Rejection) -> String {
-    let handled = counts.elements - counts.rejected;
-    match (counts.elements, handled) {
-        (1, _) => format!("its only element could not be understood: {why}"),
-        (all, 0) => {
-            format!("none of its {all} elements could be understood; the first is element {index}: {why}")
-        }
-        (all, handled) => format!(
-            "{} of {all} elements could not be understood, the first is element {index}: {why}; the other {handled} were handled",
-            counts.rejected
-        ),
     }
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use kohort_client::{FetchedBatch, Record};
 use kohort_runtime::{Reject, Worker};
+use kohort_service::refused::partly_rejected;
 use market_data::{Aggregator, Deltas, Place};
 
-use crate::counters::{Counters, partly_rejected};
+use crate::counters::Counters;
 use crate::hub::Hub;
 use crate::stages::{LaneWatch, ThreadClock};
 
@@ -80,7 +81,7 @@ impl Worker for Lane {
                 match counts.first_rejection {
                     // The good trades of the message are in the candles; the bad ones are not lost, they are in the
                     // dead letters with their message.
-                    Some((index, why)) => partly_rejected(&counts, index, why),
+                    Some((index, why)) => partly_rejected(counts.elements, counts.rejected, index, &why),
                     None => return Ok(()),
                 }
             }

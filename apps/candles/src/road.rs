@@ -1,15 +1,15 @@
 //! The groups of a service's file, running over its store.
 
 use std::collections::BTreeSet;
-use std::future::{Future, poll_fn};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 
 use anyhow::Context;
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::get;
-use kohort_runtime::{Group, GroupConfig, Running, Stats, kq};
+use kohort_runtime::{Group, GroupConfig, Groups, Running, Stats, kq};
+use kohort_service::health::{Health, Part};
 use kohort_service::metrics::Registry;
 use kohort_service::{Complaint, Kq, ServiceFile};
 use market_store::{CandleStore, GroupStores};
@@ -65,12 +65,13 @@ pub fn groups_of(file: &ServiceFile) -> Vec<String> {
 /// The groups of a service, running. [`Road::stop`] drains them; dropped, they end as a crash would, and lose nothing either.
 #[derive(Debug)]
 pub struct Road {
-    running: Vec<(String, Running)>,
+    running: Groups,
     groups: Vec<String>,
     sources: Vec<Source>,
     hub: Hub,
     readers: Arc<Readers>,
     registry: Registry,
+    health: Health,
 }
 
 impl Road {
@@ -101,20 +102,29 @@ impl Road {
         let (opened, read, wanted) = (Arc::clone(&store), others.clone(), groups.clone());
         let readers = Readers::new(move || reader(&opened, &read, &wanted));
         let mut road = Road {
-            running: Vec::new(),
+            running: Groups::default(),
             groups,
             sources: Vec::new(),
             hub,
             readers: Arc::new(readers),
             registry: settings.registry.clone(),
+            health: Health::new(&settings.registry, &file.name),
         };
+        let store_health = road.health.part("the store");
         let mut first_member = 0;
         for kq in &file.kqs {
             let running = road
-                .start_group(settings, kq, first_member, &store, &|| claims(name, &store, &others, &kq.group))
+                .start_group(
+                    settings,
+                    kq,
+                    first_member,
+                    &store,
+                    &|| claims(name, &store, &others, &kq.group),
+                    &store_health,
+                )
                 .with_context(|| format!("start `{}` of {}", kq.name, kq.at))?;
             first_member += kq.consumers;
-            road.running.push((kq.name.clone(), running));
+            road.running.add(&kq.name, running);
         }
         Ok(road)
     }
@@ -126,6 +136,7 @@ impl Road {
         first_member: u32,
         store: &SharedStore,
         claims: &dyn Fn() -> GroupStores,
+        health: &Part,
     ) -> anyhow::Result<Running> {
         let service = &settings.file.name;
         let client = kq::client(kq, service, settings.brokers.as_deref())?;
@@ -150,6 +161,7 @@ impl Road {
                 kq.group.clone(),
                 counters.clone(),
                 stages,
+                health.clone(),
             )
         };
         Group::start(&client, GroupConfig::of(kq), worker, sink).context("start its members")
@@ -177,44 +189,32 @@ impl Road {
 
     /// `api` with `/api/input`, `/metrics` and `/healthz`: everything that a service alone serves.
     pub fn router(&self, api: Router) -> Router {
-        let registry = self.registry.clone();
+        let (registry, health) = (self.registry.clone(), self.health.clone());
         let metrics = move || std::future::ready(registry.render());
+        let healthz = move || {
+            std::future::ready(match health.refusal() {
+                None => (StatusCode::OK, "ok".to_owned()),
+                Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
+            })
+        };
         api.merge(input::router(self.sources.clone()))
             .route("/metrics", get(metrics))
-            .route("/healthz", get(|| std::future::ready("ok")))
+            .route("/healthz", get(healthz))
     }
 
     /// The numbers of each block's members, by the block's name.
     pub fn stats(&self) -> Vec<(String, Arc<Stats>)> {
-        self.running.iter().map(|(name, running)| (name.clone(), running.stats())).collect()
+        self.running.stats()
     }
 
     /// Completes when a member can do nothing more, with the reason in words.
     pub async fn failed(&mut self) -> String {
-        let mut ended: Vec<_> =
-            self.running.iter_mut().map(|(name, running)| (name, Box::pin(running.failed()))).collect();
-        poll_fn(|context| {
-            for (name, failed) in &mut ended {
-                if let Poll::Ready(why) = failed.as_mut().poll(context) {
-                    return Poll::Ready(format!("`{name}` cannot go on: {why}"));
-                }
-            }
-            Poll::Pending
-        })
-        .await
+        self.running.failed().await
     }
 
     /// Finishes what is in hand, flushes, commits and leaves the groups: `true` if nothing is left to be read again.
     pub async fn stop(self) -> bool {
-        let mut stops = tokio::task::JoinSet::new();
-        for (_, running) in self.running {
-            stops.spawn(running.stop());
-        }
-        let mut drained = true;
-        while let Some(stopped) = stops.join_next().await {
-            drained &= stopped.is_ok_and(|stopped| stopped.drained);
-        }
-        drained
+        self.running.stop().await
     }
 }
 

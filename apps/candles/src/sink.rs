@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use kohort_client::TopicPartition;
 use kohort_runtime::{Claim, FlushBatch, Flushed, Progress, Sink};
+use kohort_service::health::Part;
 use market_data::Deltas;
 use market_store::{Advance, CandleStore, Flush, FlushError, GroupClaim, GroupStores, StoreError};
 use thiserror::Error;
@@ -27,6 +28,7 @@ pub(crate) struct StoreSink {
     group: String,
     counters: Counters,
     stages: Option<Arc<Stages>>,
+    health: Part,
 }
 
 /// Why the store was not reached.
@@ -48,18 +50,23 @@ impl StoreSink {
         group: String,
         counters: Counters,
         stages: Option<Arc<Stages>>,
+        health: Part,
     ) -> StoreSink {
-        StoreSink { store, claims: Arc::new(Mutex::new(claims)), hub, group, counters, stages }
+        StoreSink { store, claims: Arc::new(Mutex::new(claims)), hub, group, counters, stages, health }
     }
-}
 
-/// Runs on a thread that may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, SinkError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => Ok(result?),
-        Err(error) => Err(SinkError::Thread(error)),
+    /// Works on a thread that may block, and takes note of how that ended.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, SinkError> {
+        let done = tokio::task::spawn_blocking(work).await.map_err(SinkError::Thread)?;
+        match &done {
+            Ok(_) => self.health.works(),
+            Err(error) if !error.is_retriable() => self.health.refused(error),
+            Err(_) => {}
+        }
+        Ok(done?)
     }
 }
 
@@ -78,8 +85,8 @@ impl Sink for StoreSink {
     async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Claim>, SinkError> {
         let (stores, group) = (Arc::clone(&self.claims), self.group.clone());
         let wanted: Vec<_> = partitions.iter().map(stored).collect();
-        let claims =
-            blocking(move || stores.lock().unwrap_or_else(PoisonError::into_inner).claim(&group, &wanted));
+        let claims = self
+            .blocking(move || stores.lock().unwrap_or_else(PoisonError::into_inner).claim(&group, &wanted));
         let claim = |(partition, claim): (&TopicPartition, GroupClaim)| Claim {
             partition: partition.clone(),
             epoch: claim.epoch,
@@ -92,13 +99,13 @@ impl Sink for StoreSink {
     async fn flush(&mut self, batch: Arc<FlushBatch<LaneDeltas>>) -> Result<Flushed, SinkError> {
         let (store, hub) = (Arc::clone(&self.store), self.hub.clone());
         let (group, counters, stages) = (self.group.clone(), self.counters.clone(), self.stages.clone());
-        blocking(move || flush(&store, &hub, &group, &counters, stages.as_deref(), &batch)).await
+        self.blocking(move || flush(&store, &hub, &group, &counters, stages.as_deref(), &batch)).await
     }
 
     async fn go_back(&mut self, steps: Vec<Progress>) -> Result<Flushed, SinkError> {
         let (stores, group, counters) = (Arc::clone(&self.claims), self.group.clone(), self.counters.clone());
         let steps: Vec<Advance> = steps.iter().map(advance).collect();
-        blocking(move || {
+        self.blocking(move || {
             let went_back = stores.lock().unwrap_or_else(PoisonError::into_inner).go_back(&group, &steps);
             written(went_back, &group, &counters)
         })

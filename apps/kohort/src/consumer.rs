@@ -85,13 +85,14 @@ impl Service for Shown {
 pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
     let mut settings = Settings::read(&args.file)?;
     settings.every = Duration::from_secs(args.every);
-    let start = || {
+    let file = settings.file.clone();
+    let start = move || {
         let service = ::consumer::start(&settings)?;
         let mut reports = service.reports();
         reports.mark_unchanged();
         Ok(Shown { service, reports, json: args.json, quiet: args.quiet })
     };
-    service::run(&settings.file, args.http.as_ref(), None, start).await
+    service::run(&file, args.http.as_ref(), None, start).await
 }
 
 fn show(report: &Report, json: bool) -> anyhow::Result<()> {

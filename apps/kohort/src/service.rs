@@ -98,25 +98,25 @@ pub(crate) async fn market(MarketArgs { args }: MarketArgs) -> anyhow::Result<Ou
     road("market", args, market::start).await
 }
 
-async fn road<S: Service>(
+async fn road<S: Service + Send + 'static>(
     name: &str,
     args: Args,
-    start: impl FnOnce(&Settings) -> anyhow::Result<S>,
+    start: fn(&Settings) -> anyhow::Result<S>,
 ) -> anyhow::Result<Outcome> {
     let file = ServiceFile::read(name, &args.file)?;
-    let settings = Settings::new(file, &args.data);
-    run(&settings.file, args.http.as_ref(), Some(&args.data), || start(&settings)).await
+    let settings = Settings::new(file.clone(), &args.data);
+    run(&file, args.http.as_ref(), Some(&args.data), move || start(&settings)).await
 }
 
 /// Starts a service, serves its interface at `http` or where its file says, and runs it until the end is asked for.
 ///
 /// # Errors
 /// What stops the start (nothing was consumed by then), and why the service could not go on.
-pub(crate) async fn run<S: Service>(
+pub(crate) async fn run<S: Service + Send + 'static>(
     file: &ServiceFile,
     http: Option<&String>,
     data: Option<&Path>,
-    start: impl FnOnce() -> anyhow::Result<S>,
+    start: impl FnOnce() -> anyhow::Result<S> + Send + 'static,
 ) -> anyhow::Result<Outcome> {
     for warning in &file.warnings {
         tracing::warn!("{warning}");
@@ -129,7 +129,12 @@ pub(crate) async fn run<S: Service>(
     if let Some(data) = data {
         std::fs::create_dir_all(data).map_err(|source| http::folder_complaint(data, &source))?;
     }
-    let mut service = start()?;
+    // On a thread that may block: a store's server that takes a connection and says nothing must not hold up the end.
+    let starting = tokio::task::spawn_blocking(start);
+    let mut service = tokio::select! {
+        () = shutdown.requested() => return Ok(Outcome::Done),
+        started = starting => started.context("start the service")??,
+    };
     let server = listener.map(|listener| Server::start(listener, service.router(), &shutdown)).transpose()?;
     let outcome = tokio::select! {
         () = shutdown.requested() => Ok(Outcome::Done),

@@ -81,13 +81,13 @@ impl Service for Reloading {
 /// Runs the command.
 pub(crate) async fn run(SmartMoneyArgs { args }: SmartMoneyArgs) -> anyhow::Result<Outcome> {
     let (file, own) = Own::read(&args.file)?;
-    let settings = Settings::new((file, own), &args.data);
-    let start = || {
+    let settings = Settings::new((file.clone(), own), &args.data);
+    let start = move || {
         let service = smart_money::start(&settings)?;
         let reloads = reload_on_hangup(service.keeper().clone())?;
         Ok(Reloading { service, reloads })
     };
-    service::run(&settings.file, args.http.as_ref(), Some(&args.data), start).await
+    service::run(&file, args.http.as_ref(), Some(&args.data), start).await
 }
 
 /// Reads the file of addresses anew with each SIGHUP, as servers do.

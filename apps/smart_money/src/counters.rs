@@ -1,13 +1,12 @@
 //! What the service counts, as metrics that anybody may read.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use kohort_service::metrics::{Counter, Gauge, Registry};
+use kohort_service::refused::LastRefused;
+use market_data::Place;
 use market_data::wallets::{AddressBook, Matched};
-use market_data::{Place, Rejection};
 use market_store::wallets::Logged;
-use serde::Serialize;
 
 /// The numbers of one topic of one group.
 #[derive(Debug, Clone)]
@@ -32,16 +31,7 @@ pub(crate) struct Counters {
     pub(crate) fenced: Counter,
     /// Microseconds, because a counter is whole.
     pub(crate) flush_us: Counter,
-    last_refused: Arc<Mutex<Option<Refused>>>,
-}
-
-/// A record that could not be handled, or not wholly.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Refused {
-    at_ms: u64,
-    partition: i32,
-    offset: i64,
-    why: String,
+    pub(crate) last_refused: LastRefused,
 }
 
 impl Counters {
@@ -95,7 +85,7 @@ impl Counters {
                 "Transactions refused because another member owns a partition",
             ),
             flush_us: counter("smart_money_flush_microseconds_total", "Time spent in transactions"),
-            last_refused: Arc::default(),
+            last_refused: LastRefused::default(),
         }
     }
 
@@ -130,19 +120,7 @@ impl Counters {
     /// Counts a record that goes to the dead letters, and remembers it as the last.
     pub(crate) fn refused(&self, place: Place, why: &str) {
         self.dead_letters.add(1);
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let refused = Refused {
-            at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-            partition: place.partition,
-            offset: place.offset,
-            why: why.to_owned(),
-        };
-        *self.last_refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
-    }
-
-    /// The last record that went to the dead letters.
-    pub(crate) fn last_refused(&self) -> Option<Refused> {
-        self.last_refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_refused.set(place.partition, place.offset, why);
     }
 
     /// Counts a transaction of so many trades that began at `since`.
@@ -204,19 +182,4 @@ pub(crate) fn measured_rate(sources: &[Counters]) -> Option<f64> {
     let known = sum(|c| c.matches.value() + c.liquidity.value() + c.other_chain.value());
     let unknown = sum(|c| c.probes.value()).saturating_sub(known);
     (unknown > 0).then(|| sum(|c| c.false_positives.value()) as f64 / unknown as f64)
-}
-
-/// Says why a part of a message is in the dead letters, and what became of the rest.
-pub(crate) fn partly_rejected(counts: &Matched, index: u32, why: Rejection) -> String {
-    let handled = counts.elements - counts.rejected;
-    match (counts.elements, handled) {
-        (1, _) => format!("its only element could not be understood: {why}"),
-        (all, 0) => {
-            format!("none of its {all} elements could be understood; the first is element {index}: {why}")
-        }
-        (all, handled) => format!(
-            "{} of {all} elements could not be understood, the first is element {index}: {why}; the other {handled} were handled",
-            counts.rejected
-        ),
-    }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use kohort_client::{FetchedBatch, Record};
 use kohort_runtime::{Reject, Worker};
+use kohort_service::refused::partly_rejected;
 use market_data::Place;
 use market_data::wallets::{AddressBook, Matcher, WalletTrade};
 
-use crate::counters::{Counters, partly_rejected};
+use crate::counters::Counters;
 
 /// A lane's worker.
 pub(crate) struct Lane {
@@ -39,7 +40,7 @@ impl Worker for Lane {
                 match counts.first_rejection {
                     // The good trades of the message are logged; the bad ones are not lost, they are in the dead letters with
                     // their message.
-                    Some((index, why)) => partly_rejected(&counts, index, why),
+                    Some((index, why)) => partly_rejected(counts.elements, counts.rejected, index, &why),
                     None => return Ok(()),
                 }
             }

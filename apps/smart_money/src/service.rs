@@ -6,17 +6,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::get;
 use kohort_runtime::{Group, GroupConfig, Groups, Running, Stats};
+use kohort_service::complaint::chain;
+use kohort_service::health::Part;
 use kohort_service::metrics::Registry;
-use kohort_service::{Complaint, Kq, ServiceFile};
+use kohort_service::{Complaint, Health, Kq, ServiceFile};
 use market_store::wallets::{MySqlWallets, SqliteWallets, WalletStore};
 use market_store::{MySqlAddress, StoreError};
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, Topic};
 use crate::book::{Keeper, Source};
-use crate::config::Own;
+use crate::config::{Own, SERVICE};
 use crate::counters::{BookGauges, Counters};
 use crate::lane::Lane;
 use crate::notify::{self, Notifier};
@@ -67,14 +70,17 @@ pub struct SmartMoney {
     keeper: Keeper,
     router: Router,
     registry: Registry,
+    health: Health,
     following: JoinHandle<()>,
     notifier: Option<Notifier>,
 }
 
-/// Opens the log, reads who is known, starts all groups. Waits for no broker: one that is away is asked again for ever.
+/// Opens the log, reads who is known, starts all groups. Waits for no broker and no database server: one that is away is asked again for
+/// ever, and members claim nothing until both are there.
 ///
 /// # Errors
-/// A [`Complaint`] where the file asks for what cannot be, and a log that cannot be opened. Needs a tokio runtime.
+/// A [`Complaint`] where the file asks for what cannot be, and a log of which waiting would make nothing better. Needs a tokio runtime;
+/// blocks until the log was asked once.
 pub fn start(settings: &Settings) -> anyhow::Result<SmartMoney> {
     if settings.file.kqs.is_empty() {
         return Err(Complaint::new("`smart_money` has nothing to consume")
@@ -96,8 +102,18 @@ pub fn start(settings: &Settings) -> anyhow::Result<SmartMoney> {
         Some((path, at)) => Source::File(path.clone(), at.clone()),
         None => Source::Texts(settings.known),
     };
-    let keeper = Keeper::open(source.clone(), settings.own.addresses.rate, again()?)
-        .map_err(|error| Keeper::complaint(&source, error))?;
+    let store_at = settings
+        .file
+        .mysql
+        .as_ref()
+        .map_or_else(|| settings.log_file().display().to_string(), |mysql| mysql.at.clone());
+    let (keeper, away) = Keeper::open(source.clone(), settings.own.addresses.rate, again()?)
+        .map_err(|error| Keeper::complaint(&source, &store_at, error))?;
+    if let Some(away) = &away {
+        tracing::warn!("waiting for the log, nothing is read until it is there: {}", chain(away));
+    }
+    let health = Health::new(&settings.registry, SERVICE);
+    let log_health = health.part("the log");
     let channels = &settings.own.notify.channels;
     let notifier =
         Notifier::start(channels, again()?, &settings.registry).context("start the channels of `Notify`")?;
@@ -117,6 +133,8 @@ pub fn start(settings: &Settings) -> anyhow::Result<SmartMoney> {
             rules: Arc::clone(&rules),
             counters: topic.counters.clone(),
             wake: notifier.wake(),
+            keeper: keeper.clone(),
+            health: log_health.clone(),
         };
         let running = start_group(settings, kq, &keeper, &sink)
             .with_context(|| format!("start `{}` of {}", kq.name, kq.at))?;
@@ -124,11 +142,13 @@ pub fn start(settings: &Settings) -> anyhow::Result<SmartMoney> {
         topics.push(topic);
     }
     let counters: Vec<Counters> = topics.iter().map(|topic| topic.counters.clone()).collect();
-    let following = tokio::spawn(follow(keeper.clone(), BookGauges::new(&settings.registry), counters));
+    let gauges = BookGauges::new(&settings.registry);
+    let table = health.part("the table of addresses");
+    let following = tokio::spawn(follow(keeper.clone(), gauges, counters, table, away.is_some()));
     let told = notify::router(channels, again()?, notifier.wake());
     let router = Api::new(keeper.clone(), Mutex::new(again()?), topics).router().merge(told);
     let registry = settings.registry.clone();
-    Ok(SmartMoney { groups, keeper, router, registry, following, notifier: Some(notifier) })
+    Ok(SmartMoney { groups, keeper, router, registry, health, following, notifier: Some(notifier) })
 }
 
 /// The log that the file names: in the MySQL database of `Mysql`, or the embedded file.
@@ -154,25 +174,29 @@ fn start_group(settings: &Settings, kq: &Kq, keeper: &Keeper, sink: &LogSink) ->
 }
 
 /// Takes what other processes change in the address book, and tells its numbers.
-async fn follow(keeper: Keeper, gauges: BookGauges, counters: Vec<Counters>) {
-    let mut away = false;
+async fn follow(keeper: Keeper, gauges: BookGauges, counters: Vec<Counters>, table: Part, mut away: bool) {
     loop {
         gauges.update(keeper.book(), &counters);
         tokio::time::sleep(FOLLOW_EVERY).await;
         let again = keeper.clone();
         match tokio::task::spawn_blocking(move || again.follow()).await {
-            Ok(Ok(())) if away => {
-                away = false;
-                tracing::info!("the table of addresses is back");
+            Ok(Ok(())) => {
+                if std::mem::replace(&mut away, false) {
+                    let known = keeper.book().snapshot().len();
+                    tracing::info!("the table of addresses is there: {known} are known");
+                }
+                table.works();
             }
-            Ok(Ok(())) => {}
-            Ok(Err(error)) if !away => {
-                away = true;
-                tracing::warn!(
-                    "the table of addresses cannot be read: {error}; those that are known stay known"
-                );
+            Ok(Err(error)) => {
+                if !error.is_retriable() {
+                    table.refused(&error);
+                } else if !std::mem::replace(&mut away, true) {
+                    let why = chain(&error);
+                    tracing::warn!(
+                        "the table of addresses cannot be read: {why}; those that are known stay known"
+                    );
+                }
             }
-            Ok(Err(_)) => {}
             // Our own mistake, or the runtime is ending.
             Err(error) => return tracing::error!("the address book follows its table no more: {error}"),
         }
@@ -187,9 +211,15 @@ impl SmartMoney {
 
     /// [`SmartMoney::api`] with `/metrics` and `/healthz`: everything that the service alone serves.
     pub fn router(&self) -> Router {
-        let registry = self.registry.clone();
+        let (registry, health) = (self.registry.clone(), self.health.clone());
         let metrics = move || std::future::ready(registry.render());
-        self.api().route("/metrics", get(metrics)).route("/healthz", get(|| std::future::ready("ok")))
+        let healthz = move || {
+            std::future::ready(match health.refusal() {
+                None => (StatusCode::OK, "ok".to_owned()),
+                Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
+            })
+        };
+        self.api().route("/metrics", get(metrics)).route("/healthz", get(healthz))
     }
 
     /// The address book.

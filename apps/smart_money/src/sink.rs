@@ -1,15 +1,17 @@
 //! A member's way into the log: claims, and flushes with their positions.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use kohort_client::TopicPartition;
 use kohort_runtime::{Claim, FlushBatch, Flushed, Progress, Sink};
+use kohort_service::health::Part;
 use market_data::wallets::WalletTrade;
 use market_store::wallets::{LogFlush, Rules, WalletStore};
 use market_store::{Advance, FlushError, StoreError};
 use thiserror::Error;
 
+use crate::book::{KeepError, Keeper};
 use crate::counters::Counters;
 use crate::notify::Wake;
 
@@ -24,6 +26,8 @@ pub(crate) struct LogSink {
     pub(crate) rules: Arc<Rules>,
     pub(crate) counters: Counters,
     pub(crate) wake: Wake,
+    pub(crate) keeper: Keeper,
+    pub(crate) health: Part,
 }
 
 /// Why the log was not reached.
@@ -32,18 +36,21 @@ pub(crate) enum SinkError {
     /// It said so.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It is not known yet whose trades belong there.
+    #[error(transparent)]
+    Book(#[from] KeepError),
     /// Our own mistake: the thread that asked it panicked.
     #[error("the log's thread ended")]
     Thread(#[source] tokio::task::JoinError),
 }
 
-/// Runs on a thread that may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, SinkError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => Ok(result?),
-        Err(error) => Err(SinkError::Thread(error)),
+impl SinkError {
+    fn is_retriable(&self) -> bool {
+        match self {
+            SinkError::Store(error) => error.is_retriable(),
+            SinkError::Book(error) => error.is_retriable(),
+            SinkError::Thread(_) => true,
+        }
     }
 }
 
@@ -56,10 +63,12 @@ impl Sink for LogSink {
     type Error = SinkError;
 
     async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Claim>, SinkError> {
-        let (log, group) = (Arc::clone(&self.log), self.group.clone());
         let wanted: Vec<_> = partitions.iter().map(stored).collect();
-        let claims =
-            blocking(move || log.lock().unwrap_or_else(PoisonError::into_inner).claim(&group, &wanted));
+        let claims = self.blocking(move |sink| {
+            // No record is read before its partition is claimed: so none is judged before it is known who is known.
+            sink.keeper.load()?;
+            Ok(sink.log().claim(&sink.group, &wanted)?)
+        });
         let claim = |(partition, claim): (&TopicPartition, market_store::Claim)| Claim {
             partition: partition.clone(),
             epoch: claim.epoch,
@@ -70,17 +79,14 @@ impl Sink for LogSink {
     }
 
     async fn flush(&mut self, batch: Arc<FlushBatch<Vec<WalletTrade>>>) -> Result<Flushed, SinkError> {
-        let sink = self.clone();
-        blocking(move || sink.write(&batch)).await
+        self.blocking(move |sink| Ok(sink.write(&batch)?)).await
     }
 
     async fn go_back(&mut self, steps: Vec<Progress>) -> Result<Flushed, SinkError> {
-        let sink = self.clone();
         let steps: Vec<Advance> = steps.iter().map(advance).collect();
-        blocking(move || {
-            let went_back =
-                sink.log.lock().unwrap_or_else(PoisonError::into_inner).advance(&sink.group, &steps);
-            sink.written(went_back)
+        self.blocking(move |sink| {
+            let went_back = sink.log().advance(&sink.group, &steps);
+            Ok(sink.written(went_back)?)
         })
         .await
     }
@@ -96,6 +102,27 @@ fn advance(progress: &Progress) -> Advance {
 }
 
 impl LogSink {
+    /// Works on a thread that may block, and takes note of how that ended.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&LogSink) -> Result<T, SinkError> + Send + 'static,
+    ) -> Result<T, SinkError> {
+        let sink = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&sink))
+            .await
+            .unwrap_or_else(|error| Err(SinkError::Thread(error)));
+        match &done {
+            Ok(_) => self.health.works(),
+            Err(error) if !error.is_retriable() => self.health.refused(error),
+            Err(_) => {}
+        }
+        done
+    }
+
+    fn log(&self) -> MutexGuard<'_, Box<dyn WalletStore>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn write(&self, batch: &FlushBatch<Vec<WalletTrade>>) -> Result<Flushed, StoreError> {
         let advances: Vec<Advance> = batch.progress.iter().map(advance).collect();
         let trades = batch.deltas.concat();
@@ -105,7 +132,7 @@ impl LogSink {
         let flush =
             LogFlush { group: &self.group, advances: &advances, trades: &trades, now, rules: &self.rules };
         let since = Instant::now();
-        let written = self.log.lock().unwrap_or_else(PoisonError::into_inner).log(&flush);
+        let written = self.log().log(&flush);
         match written {
             Ok(logged) => {
                 self.counters.flushed(since, trades.len(), &logged);

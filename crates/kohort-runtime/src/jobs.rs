@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kohort_client::{ConsumerHandle, OffsetAndMetadata, TopicPartition};
+use kohort_service::complaint::chain;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -197,16 +198,4 @@ pub(crate) fn jittered(backoff: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish();
     let thousandths = u32::try_from(random % 500).unwrap_or(0);
     backoff / 2 + backoff * thousandths / 1000
-}
-
-/// An error and its causes in one line.
-fn chain(e: &dyn std::error::Error) -> String {
-    let mut line = e.to_string();
-    let mut cause = e.source();
-    while let Some(c) = cause {
-        line.push_str(": ");
-        line.push_str(&c.to_string());
-        cause = c.source();
-    }
-    line
 }

@@ -6,9 +6,10 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Json;
 use axum::routing::get;
+use kohort_service::refused::Refused;
 use serde::Serialize;
 
-use crate::counters::{Counters, Refused};
+use crate::counters::Counters;
 
 /// A topic of a group, as this process reads it.
 #[derive(Debug, Clone)]
@@ -51,7 +52,7 @@ impl Answer {
             undecodable: counters.undecodable.value(),
             dead_letters: counters.dead_letters.value(),
             dead_letter_topic: source.dead_letter_topic.clone(),
-            last_dead_letter: counters.last_refused(),
+            last_dead_letter: counters.last_refused.get(),
         }
     }
 }

@@ -93,7 +93,8 @@ impl Server {
         Server::service("dataflow", args)
     }
 
-    fn service(name: &str, args: &[&str]) -> Server {
+    /// A service by its command.
+    pub(crate) fn service(name: &str, args: &[&str]) -> Server {
         let (child, mut said) = start(&[&[name], args].concat(), &["http listening on http://"]);
         Server { child, broker: String::new(), http: said.remove(0) }
     }

@@ -1,7 +1,7 @@
 //! Ends: at any moment, with anybody connected, within three seconds, and the next start goes on from there.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -75,6 +75,46 @@ fn up_ends_in_time_while_it_starts() {
         send_signal(child.id(), "-TERM");
         assert_eq!(child.wait().expect("wait").code(), Some(0), "after {wait_ms} ms");
         assert!(asked.elapsed() < LIMIT, "after {wait_ms} ms: {:?}", asked.elapsed());
+    }
+}
+
+/// A service whose database is away (1), or takes connections and says nothing (2): the end comes at once all the same.
+#[test]
+fn services_end_in_time_while_they_wait_for_a_database() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let silent = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let silent = silent.local_addr().map(|at| (silent, at)).expect("an address");
+    for name in ["smart-money", "dataflow"] {
+        let file = folder.path().join(format!("{name}.yaml"));
+        let write = |at: &str| {
+            let text = format!(
+                "Brokers: [127.0.0.1:1]\nMysql:\n  DataSource: u:p@tcp({at})/d\nKq:\n  Group: g\n  Topic: t\n"
+            );
+            std::fs::write(&file, text).expect("write the file");
+        };
+        let args = ["-f", text(&file), "--data", text(folder.path()), "--http", "127.0.0.1:0"];
+        write("127.0.0.1:1");
+        let service = Server::service(name, &args);
+        assert_eq!(service.get("/healthz").1, "ok", "{name} serves while it waits");
+        let (code, took) = service.end("-INT");
+        assert_eq!(code, Some(0), "{name}");
+        assert!(took < LIMIT, "{name}: {took:?}");
+
+        write(&silent.1.to_string());
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kohort"))
+            .arg(name)
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start");
+        // Until it is asked, nobody waits for it.
+        let asked = silent.0.accept().expect("it connects");
+        let began = Instant::now();
+        send_signal(child.id(), "-INT");
+        assert_eq!(child.wait().expect("wait").code(), Some(0), "{name}");
+        assert!(began.elapsed() < LIMIT, "{name}: {:?}", began.elapsed());
+        drop(asked);
     }
 }
 

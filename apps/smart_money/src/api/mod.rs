@@ -10,12 +10,13 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{delete, get, post};
+use kohort_service::refused::Refused;
 use market_store::StoreError;
 use market_store::wallets::WalletStore;
 use serde::Serialize;
 
 use crate::book::{KeepError, Keeper};
-use crate::counters::{Counters, Refused, measured_rate};
+use crate::counters::{Counters, measured_rate};
 
 /// The largest body of a request: ten thousand addresses with their labels.
 const BODY_BYTES_MAX: usize = 4 << 20;
@@ -88,7 +89,7 @@ struct Summary {
 async fn summary(State(api): State<Api>) -> Result<Json<Summary>, Refusal> {
     let trades = api.ask(|log| log.logged_count()).await?;
     let book = api.keeper.book();
-    let snapshot = book.snapshot();
+    let snapshot = api.keeper.known()?;
     let counters: Vec<Counters> = api.topics.iter().map(|topic| topic.counters.clone()).collect();
     Ok(Json(Summary {
         addresses: snapshot.len(),
@@ -137,7 +138,7 @@ async fn input(State(api): State<Api>) -> Json<Vec<Input>> {
             undecodable: counters.undecodable.value(),
             dead_letters: counters.dead_letters.value(),
             dead_letter_topic: topic.dead_letter_topic.clone(),
-            last_dead_letter: counters.last_refused(),
+            last_dead_letter: counters.last_refused.get(),
         }
     };
     Json(api.topics.iter().map(of).collect())
@@ -174,6 +175,7 @@ impl From<KeepError> for Refusal {
     fn from(error: KeepError) -> Refusal {
         match error {
             KeepError::Store(error) => error.into(),
+            KeepError::NotYet => Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             KeepError::Unreadable(..) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                 Refusal(StatusCode::SERVICE_UNAVAILABLE, format!("{error}: {cause}; all are known as before"))

@@ -59,7 +59,7 @@ pub(super) async fn list(
     }
     let wanted = asked.q.to_lowercase();
     let page = move |keeper: &crate::book::Keeper| {
-        let snapshot = keeper.book().snapshot();
+        let snapshot = keeper.known()?;
         let fits = |known: &Known| {
             wanted.is_empty()
                 || known.address.to_lowercase().contains(&wanted)
@@ -155,7 +155,7 @@ pub(super) async fn remove(
 ) -> Result<Json<Changed>, Refusal> {
     let Query(Where { chain }) = asked.map_err(Refusal::question)?;
     let Known { address, chain_id, .. } = Known::new(&address, "", &chain).map_err(Refusal::question)?;
-    if !api.keeper.book().snapshot().has(&address, &chain_id) {
+    if !api.keeper.known()?.has(&address, &chain_id) {
         let on = if chain_id.is_empty() { "any chain".to_owned() } else { format!("chain {chain_id}") };
         return Err(Refusal::nothing(format!("`{address}` is not known on {on}")));
     }

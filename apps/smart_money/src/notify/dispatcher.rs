@@ -4,10 +4,10 @@
 //! sent. Several dispatchers, in one process or in several, may serve one outbox: a channel's rows are leased by one at a time, and a row
 //! whose lease may end before its request could is not sent under it.
 
-use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use kohort_service::complaint::chain;
 use kohort_service::metrics::{Counter, Gauge, Registry};
 use market_store::StoreError;
 use market_store::wallets::{ChannelSummary, Event, LeaseRequest, Leased, Outbox, OutboxRow};
@@ -309,17 +309,6 @@ impl Dispatcher {
             tracing::info!(channel = self.channel.name, "notifications are sent again");
         }
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// The outbox on a thread that may block.

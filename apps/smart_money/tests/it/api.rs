@@ -11,10 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::world::{GROUP, TOPIC, World};
 
-struct Server(SocketAddr);
+pub(crate) struct Server(SocketAddr);
 
 impl Server {
-    async fn of(service: &SmartMoney) -> Server {
+    pub(crate) async fn of(service: &SmartMoney) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = service.router();
@@ -22,7 +22,7 @@ impl Server {
         Server(address)
     }
 
-    async fn ask(&self, method: &str, path: &str, kind: &str, body: &str) -> (u16, String) {
+    pub(crate) async fn ask(&self, method: &str, path: &str, kind: &str, body: &str) -> (u16, String) {
         let mut socket = TcpStream::connect(self.0).await.unwrap();
         let request = format!(
             "{method} {path} HTTP/1.0\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
@@ -35,19 +35,19 @@ impl Server {
         (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
     }
 
-    async fn json(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn json(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let (status, answer) = self.ask(method, path, "application/json", &body).await;
         (status, serde_json::from_str(&answer).unwrap())
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         self.json("GET", path, Value::Null).await
     }
 }
 
 /// A trade of a wallet, as a message.
-fn message(maker: &str, tx: &str) -> String {
+pub(crate) fn message(maker: &str, tx: &str) -> String {
     format!(
         r#"[{{"chain_id":"1","pair_addr":"p","maker":"{maker}","type":"buy","total_usd":12.50,"token_amount":"0.10","token_price_usd":125,
         "block_time":60,"tx_hash":"{tx}","pair_info":{{"token_addr":"0xCC","token_symbol":"T"}}}}]"#

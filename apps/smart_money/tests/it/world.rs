@@ -60,9 +60,18 @@ impl World {
     }
 
     pub(crate) fn settings_of(&self, group: &str, consumers: u32, processors: u32) -> Settings {
+        self.settings_with(group, consumers, processors, "")
+    }
+
+    /// The log in a database, by its `DataSource`.
+    pub(crate) fn settings_on(&self, source: &str) -> Settings {
+        self.settings_with(GROUP, 1, 1, &format!("Mysql:\n  DataSource: '{source}'\n"))
+    }
+
+    fn settings_with(&self, group: &str, consumers: u32, processors: u32, more: &str) -> Settings {
         let mut text = format!(
             "Brokers: [{}]\nKq:\n  Group: {group}\n  Topic: {TOPIC}\n  Offset: first\n  Consumers: {consumers}\n  \
-             Processors: {processors}\n  CommitInterval: 20ms\n  SessionTimeout: 1500ms\n",
+             Processors: {processors}\n  CommitInterval: 20ms\n  SessionTimeout: 1500ms\n{more}",
             self.broker.address()
         );
         if self.addresses().exists() {

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is the failure")]
 
 mod channels;
+#[path = "../it/database.rs"]
+mod database;
 mod killed;
 mod mysql;
 mod receiver;

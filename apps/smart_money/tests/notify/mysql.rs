@@ -4,54 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ::mysql::prelude::Queryable as _;
-use ::mysql::{Conn, Opts};
 use kohort_service::metrics::Registry;
-use market_store::MySqlAddress;
-use market_store::wallets::MySqlWallets;
 use smart_money::notify::Notifier;
 
+use super::database::Database;
 use super::receiver::Receiver;
 use super::world::{key, settled, trade, try_log, webhook};
-
-/// A database of its own on the server that `KOHORT_TEST_MYSQL` names; gone with this value.
-struct Database {
-    login: Conn,
-    address: MySqlAddress,
-    name: String,
-}
-
-impl Database {
-    fn new() -> Database {
-        let url = std::env::var("KOHORT_TEST_MYSQL")
-            .expect("KOHORT_TEST_MYSQL names no server: see tests/peers/mariadb");
-        let name = format!("kohort_notify_{}", std::process::id());
-        let mut login = Conn::new(Opts::from_url(&url).unwrap()).unwrap();
-        login.query_drop(format!("CREATE DATABASE {name}")).unwrap();
-        login.query_drop(format!("USE {name}")).unwrap();
-        let address = MySqlAddress::parse(&url).unwrap().with_database(&name);
-        Database { login, address, name }
-    }
-
-    fn store(&self) -> MySqlWallets {
-        MySqlWallets::new(self.address.clone())
-    }
-
-    /// Ends every other connection to the database: how many.
-    fn cut(&mut self) -> usize {
-        let others =
-            "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
-        let all: Vec<u64> = self.login.query(others).unwrap();
-        // One that ended by itself meanwhile is gone as well.
-        all.iter().filter(|id| self.login.query_drop(format!("KILL CONNECTION {id}")).is_ok()).count()
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        self.login.query_drop(format!("DROP DATABASE {}", self.name)).ok();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a server: KOHORT_TEST_MYSQL, see tests/peers/mariadb"]
