@@ -12,13 +12,13 @@ use crate::{Order, Price, Side, Sum, Trade};
 /// clamped, real), the higher rank wins a merge whole, and equal ranks merge: still a monoid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candle {
-    rank: Rank,
-    open: Price,
-    high: Price,
-    low: Price,
-    close: Price,
-    open_order: Order,
-    close_order: Order,
+    pub(crate) rank: Rank,
+    pub(crate) open: Price,
+    pub(crate) high: Price,
+    pub(crate) low: Price,
+    pub(crate) close: Price,
+    pub(crate) open_order: Order,
+    pub(crate) close_order: Order,
     /// Sum of `total_usd`.
     pub volume_usd: Sum,
     /// Sum of `token_amount`.
@@ -33,13 +33,14 @@ pub struct Candle {
 
 /// Whose prices a candle shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
+#[repr(u8)]
+pub(crate) enum Rank {
     Empty,
     Clamped,
     Real,
 }
 
-const NO_ORDER: Order = Order {
+pub(crate) const NO_ORDER: Order = Order {
     block_time: 0,
     block_num: 0,
     slot: 0,

@@ -28,6 +28,7 @@ mod digits;
 mod grid;
 mod interval;
 mod order;
+mod packed;
 mod pairs;
 mod price;
 pub mod reference;

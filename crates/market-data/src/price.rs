@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::decimal::{BadNumber, DIGITS_MAX, Decimal, INTEGER_DIGITS_MAX};
 use crate::digits::{CHUNK_DIGITS, divide, push_digits, write_chunk};
+use crate::packed::{Bytes, push_bytes, push_signed};
 
 /// The smallest magnitude that is kept: a float64 goes down to 5e-324.
 const MAGNITUDE_MIN: i32 = -340;
@@ -64,6 +65,34 @@ impl Price {
 
     fn mantissa(self) -> u128 {
         u128::from(self.high) << 64 | u128::from(self.low)
+    }
+
+    /// Appends the packed form: the exponent of the last digit that is not 0, and the digits as a number.
+    pub(crate) fn pack(self, out: &mut Vec<u8>) {
+        let (mut mantissa, mut zeros) = (self.mantissa(), 0);
+        if mantissa != 0 {
+            // Up to 37 zeros, most of them at once. A multiple of 10^n is one of 2^n, which is seen without dividing.
+            for power in [16u8, 16, 8, 4, 2, 1] {
+                let divisor = POWERS[usize::from(power)];
+                if mantissa.trailing_zeros() >= u32::from(power) && mantissa.is_multiple_of(divisor) {
+                    mantissa /= divisor;
+                    zeros += i64::from(power);
+                }
+            }
+        }
+        push_signed(i64::from(self.magnitude) + zeros, out);
+        push_bytes(&mantissa.to_le_bytes(), out);
+    }
+
+    /// Reads what [`Price::pack`] wrote.
+    pub(crate) fn unpack(bytes: &mut Bytes<'_>) -> Option<Price> {
+        let exponent = bytes.signed()?;
+        let mantissa = u128::from_le_bytes(bytes.bytes()?);
+        let digits = mantissa.checked_ilog10().map_or(DIGITS_MAX, |last| last + 1);
+        let zeros = DIGITS_MAX.checked_sub(digits)?;
+        let magnitude = i16::try_from(exponent.checked_sub(i64::from(zeros))?).ok()?;
+        let mantissa = mantissa * POWERS[zeros as usize];
+        Some(Price { magnitude, high: (mantissa >> 64) as u64, low: mantissa as u64 })
     }
 
     /// Writes the price in the reference's form: no exponent, no zeros that say nothing.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::decimal::{BadNumber, Decimal, INTEGER_DIGITS_MAX};
 use crate::digits::{CHUNK, CHUNK_DIGITS, divide, write_chunk, write_fixed};
+use crate::packed::{Bytes, push_bytes};
 
 /// Decimal places that are kept. DECIMAL(65,30) keeps 30; real amounts of tiny tokens, being float64 texts with 17 digits,
 /// go beyond that, and ten more are free in 256 bits.
@@ -44,6 +45,18 @@ const fn mul_add_small(a: [u64; 4], factor: u64, carry: u64) -> [u64; 4] {
         i += 1;
     }
     out
+}
+
+/// Quotient and rest.
+fn divide_small(mut a: [u64; 4], divisor: u64) -> ([u64; 4], u64) {
+    let mut rest = 0u64;
+    for limb in a.iter_mut().rev() {
+        let wide = u128::from(rest) << 64 | u128::from(*limb);
+        // The rest is below the divisor, so the quotient fits.
+        *limb = (wide / u128::from(divisor)) as u64;
+        rest = (wide % u128::from(divisor)) as u64;
+    }
+    (a, rest)
 }
 
 #[inline]
@@ -121,6 +134,49 @@ impl Sum {
     /// Whether nothing but zeros was added.
     pub fn is_zero(&self) -> bool {
         self.limbs == [0; 4]
+    }
+
+    /// Appends the packed form: how many zeros stand at the end, and the number without them.
+    pub(crate) fn pack(&self, out: &mut Vec<u8>) {
+        let (mut limbs, mut zeros) = (self.limbs, 0);
+        if !self.is_zero() {
+            // Up to 75 zeros, most of them at once. A multiple of 10^n is one of 2^n, which is seen without dividing.
+            for power in [16u8, 16, 16, 16, 8, 4, 2, 1] {
+                if limbs[0].trailing_zeros() < u32::from(power) {
+                    continue;
+                }
+                let (quotient, rest) = divide_small(limbs, POWERS[usize::from(power)][0]);
+                if rest == 0 {
+                    limbs = quotient;
+                    zeros += power;
+                }
+            }
+        }
+        out.push(zeros);
+        let mut bytes = [0; 32];
+        for (limb, bytes) in limbs.iter().zip(bytes.as_chunks_mut::<8>().0) {
+            *bytes = limb.to_le_bytes();
+        }
+        push_bytes(&bytes, out);
+    }
+
+    /// Reads what [`Sum::pack`] wrote.
+    pub(crate) fn unpack(bytes: &mut Bytes<'_>) -> Option<Sum> {
+        let mut zeros = usize::from(bytes.byte()?);
+        if zeros >= POWERS.len() {
+            return None;
+        }
+        let packed: [u8; 32] = bytes.bytes()?;
+        let mut limbs = [0; 4];
+        for (limb, bytes) in limbs.iter_mut().zip(packed.as_chunks::<8>().0) {
+            *limb = u64::from_le_bytes(*bytes);
+        }
+        while zeros > 0 {
+            let step = zeros.min(CHUNK_DIGITS);
+            limbs = mul_add_small(limbs, POWERS[step][0], 0);
+            zeros -= step;
+        }
+        Some(Sum { limbs })
     }
 
     /// Writes the sum in the reference's form: no exponent, no zeros that say nothing.

@@ -18,7 +18,7 @@ use market_data::{Candle, Delta, Deltas, Interval, Pair, PairKey, Symbols};
 
 use crate::{
     Advance, CandleQuery, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, MemoryStore,
-    PairParts, Positions, Scan, SqliteStore, StoreError, StoredCandle, TopicPartition, Window,
+    PairName, PairParts, Positions, Scan, SqliteStore, StoreError, StoredCandle, TopicPartition, Window,
 };
 
 /// Candles that go from the file to the memory at once.
@@ -192,7 +192,8 @@ impl CandleStore for CachedStore {
         self.be_sure()?;
         match self.file.flush(flush) {
             Ok(flushed) => {
-                let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+                // A handle of it: readers ask for theirs while this one adds.
+                let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 add(&mut memory, flush.group, flush.deltas, flush.now);
                 Ok(flushed)
             }
@@ -237,6 +238,19 @@ impl CandleReader for Reader {
 
     fn newest_trade(&mut self, groups: &[String]) -> Result<Option<i64>, StoreError> {
         self.memory().newest_trade(groups)
+    }
+
+    fn names(&mut self, groups: &[String]) -> Result<Vec<PairName>, StoreError> {
+        self.memory().names(groups)
+    }
+
+    fn stretches(
+        &mut self,
+        group: &str,
+        stretches: &[(i64, i64)],
+        each: &mut dyn FnMut(&PairKey, &[Candle]),
+    ) -> Result<(), StoreError> {
+        self.memory().stretches(group, stretches, each)
     }
 
     fn pair_parts(&mut self, groups: &[String], window: Window) -> Result<Vec<PairParts>, StoreError> {

@@ -54,6 +54,6 @@ pub use retention::Retention;
 pub use spans::{Span, Spans, spans};
 pub use sqlite::SqliteStore;
 pub use store::{
-    Advance, CandleQuery, CandleReader, CandleStore, Claim, Flush, Flushed, PairParts, PairSummary,
+    Advance, CandleQuery, CandleReader, CandleStore, Claim, Flush, Flushed, PairName, PairParts, PairSummary,
     Positions, Scan, StoredCandle, TopicPartition, Window, WindowSums,
 };

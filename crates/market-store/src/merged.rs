@@ -14,7 +14,9 @@ use std::fmt;
 
 use market_data::{Candle, Interval, PairKey};
 
-use crate::{CandleQuery, CandleReader, PairParts, Scan, StoreError, StoredCandle, Window, WindowSums};
+use crate::{
+    CandleQuery, CandleReader, PairName, PairParts, Scan, StoreError, StoredCandle, Window, WindowSums,
+};
 
 /// A reader of our own store and of others that share groups with it.
 pub struct MergedReader {
@@ -131,6 +133,14 @@ impl CandleReader for MergedReader {
             newest = newest.max(reader.newest_trade(groups)?);
         }
         Ok(newest)
+    }
+
+    fn names(&mut self, groups: &[String]) -> Result<Vec<PairName>, StoreError> {
+        let mut names = Vec::new();
+        for reader in &mut self.readers {
+            names.append(&mut reader.names(groups)?);
+        }
+        Ok(names)
     }
 
     fn pair_parts(&mut self, groups: &[String], window: Window) -> Result<Vec<PairParts>, StoreError> {

@@ -1,9 +1,11 @@
 //! The traits of a store and the words that they use.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use market_data::{Candle, Deltas, Interval, PairKey, Price};
+use market_data::{Candle, Deltas, Interval, PairKey, Price, cover};
 
 use crate::{FlushError, StoreError};
 
@@ -218,6 +220,19 @@ pub struct PairSummary {
     pub sparkline: Vec<Price>,
 }
 
+/// What a pair is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PairName {
+    /// The pair.
+    pub pair: PairKey,
+    /// Symbol of the token, where a trade told it.
+    pub token_symbol: Option<String>,
+    /// Symbol of the base token, where a trade told it.
+    pub base_token_symbol: Option<String>,
+    /// The time of its last trade, unix seconds.
+    pub last_trade_at: i64,
+}
+
 /// What one group has of a pair, for [`CandleReader::pairs`]: parts of several stores of the group merge exactly.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PairParts {
@@ -238,6 +253,13 @@ pub struct PairParts {
 }
 
 impl PairParts {
+    /// What the pair is called; `None` without any trade.
+    fn name(self) -> Option<PairName> {
+        let last_trade_at = self.last_day.candle.prices()?.close_order.block_time;
+        let (token_symbol, base_token_symbol) = (self.token_symbol, self.base_token_symbol);
+        Some(PairName { pair: self.pair, token_symbol, base_token_symbol, last_trade_at })
+    }
+
     /// The parts in words for people; `None` without any trade.
     pub fn summary(self) -> Option<PairSummary> {
         let last = self.last_day.candle.prices()?;
@@ -282,12 +304,53 @@ pub trait CandleReader: Send {
     /// The time of the newest trade of these groups, unix seconds.
     fn newest_trade(&mut self, groups: &[String]) -> Result<Option<i64>, StoreError>;
 
+    /// What each pair of these groups is called, in any order; a pair that several groups have comes several times. Cheap, compared with
+    /// [`CandleReader::pairs`]: no candle is summed.
+    fn names(&mut self, groups: &[String]) -> Result<Vec<PairName>, StoreError> {
+        // A window that holds no time: no candle is read for it.
+        let parts = self.pair_parts(groups, Window { start: 0, end: 0 })?;
+        Ok(parts.into_iter().filter_map(PairParts::name).collect())
+    }
+
     /// What each of these groups has of each pair that has a candle, in any order.
     fn pair_parts(&mut self, groups: &[String], window: Window) -> Result<Vec<PairParts>, StoreError>;
 
     /// Every pair that has a candle, by volume in the window, largest first.
     fn pairs(&mut self, groups: &[String], window: Window) -> Result<Vec<PairSummary>, StoreError> {
         Ok(settle(self.pair_parts(groups, window)?))
+    }
+
+    /// For each pair of a group that traded in one of these stretches of time (start, end; unix seconds, at a grain of a minute): what it
+    /// traded in each of them, empty where it did not. Each pair once, in no particular order.
+    fn stretches(
+        &mut self,
+        group: &str,
+        stretches: &[(i64, i64)],
+        each: &mut dyn FnMut(&PairKey, &[Candle]),
+    ) -> Result<(), StoreError> {
+        // Most pairs trade in few of them.
+        let mut pairs: HashMap<PairKey, Vec<(usize, Candle)>, foldhash::fast::RandomState> =
+            HashMap::default();
+        for (at, (start, end)) in stretches.iter().enumerate() {
+            for part in cover(*start, *end) {
+                let intervals = &[part.interval];
+                let scan = Scan { group, intervals, from: Some(part.from), before: Some(part.before) };
+                self.scan(&scan, &mut |pair, _, _, candle| match pairs.get_mut(pair) {
+                    Some(parts) => match parts.last_mut().filter(|(of, _)| *of == at) {
+                        Some((_, sum)) => sum.merge(candle),
+                        None => parts.push((at, *candle)),
+                    },
+                    None => drop(pairs.insert(pair.clone(), vec![(at, *candle)])),
+                })?;
+            }
+        }
+        let mut sums = vec![Candle::EMPTY; stretches.len()];
+        for (pair, parts) in pairs {
+            parts.iter().for_each(|(at, sum)| sums[*at] = *sum);
+            each(&pair, &sums);
+            parts.iter().for_each(|(at, _)| sums[*at] = Candle::EMPTY);
+        }
+        Ok(())
     }
 
     /// Hands out candles of all pairs of a group, in no particular order.
@@ -359,13 +422,23 @@ impl Default for WindowSums {
 
 /// Where two groups have a pair, the one with the latest trade stays. Then by volume.
 pub(crate) fn settle(mut parts: Vec<PairParts>) -> Vec<PairSummary> {
-    // Where two are equal, the name decides, whatever the store gave first.
-    parts.sort_by(|a, b| a.group.cmp(&b.group));
+    let several = parts.windows(2).any(|two| two[0].group != two[1].group);
+    if several {
+        // Where two are equal, the name decides, whatever the store gave first.
+        parts.sort_by(|a, b| a.group.cmp(&b.group));
+    }
     let mut summaries: Vec<PairSummary> = parts.into_iter().filter_map(PairParts::summary).collect();
-    summaries.sort_by(|a, b| a.pair.cmp(&b.pair).then(b.last_trade_at.cmp(&a.last_trade_at)));
-    summaries.dedup_by(|a, b| a.pair == b.pair);
-    summaries.sort_by(|a, b| {
-        b.window.volume_usd.cmp(&a.window.volume_usd).then(b.last_trade_at.cmp(&a.last_trade_at))
+    if several {
+        summaries.sort_by(|a, b| a.pair.cmp(&b.pair).then(b.last_trade_at.cmp(&a.last_trade_at)));
+        summaries.dedup_by(|a, b| a.pair == b.pair);
+    }
+    // A summary is half a kilobyte: what is sorted are small keys that say where it lies.
+    let rank =
+        |(at, of): (usize, &PairSummary)| (Reverse(of.window.volume_usd), Reverse(of.last_trade_at), at);
+    let mut ranks: Vec<_> = summaries.iter().enumerate().map(rank).collect();
+    ranks.sort_unstable_by(|a, b| {
+        (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| summaries[a.2].pair.cmp(&summaries[b.2].pair))
     });
-    summaries
+    let mut summaries: Vec<Option<PairSummary>> = summaries.into_iter().map(Some).collect();
+    ranks.into_iter().filter_map(|(_, _, at)| summaries[at].take()).collect()
 }

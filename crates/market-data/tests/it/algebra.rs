@@ -49,6 +49,17 @@ fn merged(a: &Candle, b: &Candle) -> Candle {
 
 proptest! {
     #[test]
+    fn a_packed_candle_is_read_back_to_the_last_digit(a in trades(), b in trades(), start in any::<i64>()) {
+        let (a, b) = (candle(&a), candle(&b));
+        let mut bytes = Vec::new();
+        for (candle, start) in [(a, 1_700_000_000), (b, start), (merged(&a, &b), 0)] {
+            bytes.clear();
+            candle.pack(start, &mut bytes);
+            prop_assert_eq!(Candle::unpack(start, &bytes), Some(candle));
+        }
+    }
+
+    #[test]
     fn merge_is_associative_and_commutative_and_has_an_identity(a in trades(), b in trades(), c in trades()) {
         let (a, b, c) = (candle(&a), candle(&b), candle(&c));
         prop_assert_eq!(merged(&merged(&a, &b), &c), merged(&a, &merged(&b, &c)));
