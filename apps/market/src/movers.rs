@@ -1,12 +1,13 @@
-//! What every pair did in a window of time, so that the ones that moved most can be told.
+//! What every pair did in windows of time, so that the ones that moved most can be told.
 //!
-//! A window is read whole each time, out of the few stretches of candles that cover it: sums are exact and nothing is ever subtracted.
-//! What lies before it (the price that a change is measured from) is kept and moved along, for it would be all of history.
+//! All windows are read in one pass, out of the few stretches of candles that lie between their starts: sums are exact and nothing is ever
+//! subtracted. What lies before the longest (the price that a change is measured from) is kept and moved along, for it would be all of
+//! history.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use market_data::{Candle, Cover, Interval, PairKey, Price, cover};
+use market_data::{Candle, Cover, Interval, PairKey, Price, Sum, cover};
 use market_store::{CandleReader, Scan, StoreError};
 
 /// The windows: their names and lengths in seconds, shortest first.
@@ -14,8 +15,8 @@ pub const WINDOWS: [(&str, i64); 7] =
     [("1m", 60), ("5m", 300), ("15m", 900), ("1h", 3_600), ("4h", 14_400), ("12h", 43_200), ("24h", 86_400)];
 const LONGEST: i64 = WINDOWS[WINDOWS.len() - 1].1;
 
-/// Trades that arrive later than this after their time do not change the prices that are kept from before a window. (The windows of one
-/// pair are exact in any case: [`market_store::spans`].)
+/// Trades that arrive later than this after the start of the longest window do not change the prices that are kept from before it. (The
+/// windows of one pair are exact in any case: [`market_store::spans`].)
 pub const LATE: i64 = 3_600;
 
 /// What a pair did in a window.
@@ -41,18 +42,23 @@ pub struct Mover {
     pub change: f64,
 }
 
+/// For each of [`WINDOWS`], in its place, every pair that has a trade in it, in no particular order.
+pub type Tables = [Vec<Mover>; WINDOWS.len()];
+
 /// Finds movers, again and again. It remembers pairs and their prices from before the windows.
 #[derive(Debug)]
-pub struct Movers(Vec<OfGroup>);
+pub struct Movers {
+    pairs: Numbers,
+    groups: Vec<OfGroup>,
+}
 
 #[derive(Debug)]
 struct OfGroup {
     group: String,
-    pairs: Numbers,
     /// The last prices before a day that lies before every window.
     history: Kept,
-    /// The same before each window, a little earlier than its start.
-    bases: [Kept; WINDOWS.len()],
+    /// The same before the longest window, a little earlier than its start.
+    base: Kept,
 }
 
 /// Last prices before a time.
@@ -60,12 +66,9 @@ struct OfGroup {
 struct Kept {
     /// `None` if nothing was read yet.
     before: Option<i64>,
-    closes: Closes,
+    /// By the number of the pair.
+    closes: Vec<Option<Close>>,
 }
-
-/// The last price of each pair, by its number.
-#[derive(Debug, Default, Clone)]
-struct Closes(Vec<Option<Close>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Close {
@@ -76,12 +79,12 @@ struct Close {
     price: Price,
 }
 
-impl Closes {
+impl Kept {
     /// Takes the close of a candle. Candles come in any order, and no two of a pair hold the same time.
     fn note(&mut self, number: u32, time: i64, candle: &Candle) {
         let Some(prices) = candle.prices() else { return };
         let close = Close { real: !prices.clamped_only, time, price: prices.close };
-        let slot = slot(&mut self.0, number);
+        let slot = slot(&mut self.closes, number);
         if slot.is_none_or(|kept| (kept.real, kept.time) < (close.real, close.time)) {
             *slot = Some(close);
         }
@@ -128,89 +131,76 @@ impl Movers {
     pub fn new(groups: &[String]) -> Movers {
         let of = |group: &String| OfGroup {
             group: group.clone(),
-            pairs: Numbers::default(),
             history: Kept::default(),
-            bases: Default::default(),
+            base: Kept::default(),
         };
-        Movers(groups.iter().map(of).collect())
+        Movers { pairs: Numbers::default(), groups: groups.iter().map(of).collect() }
     }
 
-    /// Every pair that has a trade in the window with this place in [`WINDOWS`] that ends at `end` (at a grain of a minute), in no
-    /// particular order.
-    pub fn find(
-        &mut self,
-        reader: &mut dyn CandleReader,
-        window: usize,
-        end: i64,
-    ) -> Result<Vec<Mover>, StoreError> {
-        let mut movers = Vec::new();
-        for group in &mut self.0 {
-            group.find(reader, window, Interval::M1.start_of(end), &mut movers)?;
+    /// What all pairs did in the windows that end at `end`, at a grain of a minute.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn find(&mut self, reader: &mut dyn CandleReader, end: i64) -> Result<Tables, StoreError> {
+        let (mut tables, end) = (Tables::default(), Interval::M1.start_of(end));
+        // Of each window where a pair stands in its table, and one more; 0 for nowhere.
+        let mut found: [Vec<u32>; WINDOWS.len()] = Default::default();
+        let several = self.groups.len() > 1;
+        for group in &mut self.groups {
+            group.find(&mut self.pairs, reader, end, &mut |window, number, mover| {
+                let table = &mut tables[window];
+                if several {
+                    let place = slot(&mut found[window], number);
+                    if let Some(other) = table.get_mut((*place as usize).wrapping_sub(1)) {
+                        if other.last_trade_at < mover.last_trade_at {
+                            *other = mover;
+                        }
+                        return;
+                    }
+                    *place = table.len() as u32 + 1;
+                }
+                table.push(mover);
+            })?;
         }
-        if self.0.len() > 1 {
-            movers.sort_by(|a, b| a.pair.cmp(&b.pair).then(b.last_trade_at.cmp(&a.last_trade_at)));
-            movers.dedup_by(|a, b| a.pair == b.pair);
-        }
-        Ok(movers)
+        Ok(tables)
     }
 }
 
 impl OfGroup {
     fn find(
         &mut self,
+        pairs: &mut Numbers,
         reader: &mut dyn CandleReader,
-        window: usize,
         end: i64,
-        movers: &mut Vec<Mover>,
+        found: &mut dyn FnMut(usize, u32, Mover),
     ) -> Result<(), StoreError> {
-        let start = end - WINDOWS[window].1;
-        let kept = self.base(reader, window, start, end)?;
-        let mut bases = self.bases[window].closes.clone();
-        self.each(reader, &cover(kept, start), |number, time, candle| bases.note(number, time, candle))?;
-
-        let mut sums: Vec<Option<Box<Candle>>> = Vec::new();
-        self.each(reader, &cover(start, end), |number, _, candle| match slot(&mut sums, number) {
-            Some(sum) => sum.merge(candle),
-            empty => *empty = Some(Box::new(*candle)),
-        })?;
-        movers.reserve(sums.iter().flatten().count());
-        for (pair, (number, sum)) in self.pairs.pairs.iter().zip((0..).zip(&sums)) {
-            let Some((sum, prices)) = sum.as_ref().and_then(|sum| Some((sum, sum.prices()?))) else {
-                continue;
-            };
-            let before = bases.0.get(number).copied().flatten();
-            // Of clamped trades alone nobody makes a price, where an earlier one is known.
-            let (price, base) = match before {
-                Some(before) if prices.clamped_only && before.real => (before.price, before.price),
-                Some(before) => (prices.close, before.price),
-                None => (prices.close, prices.open),
-            };
-            let change = if price == base { 0.0 } else { price.to_f64() / base.to_f64() - 1.0 };
-            movers.push(Mover {
-                pair: Arc::clone(pair),
-                price,
-                base,
-                volume_usd: sum.volume_usd.to_f64(),
-                count: sum.count,
-                buy_count: sum.buy_count,
-                sell_count: sum.sell_count,
-                last_trade_at: prices.close_order.block_time,
-                change: if change.is_finite() { change } else { 0.0 },
-            });
+        let kept = self.base(pairs, reader, end)?;
+        // Oldest first: what is not yet in the kept prices, then what each window has and the next shorter one has not.
+        let starts = WINDOWS.map(|(_, seconds)| end - seconds);
+        let mut stretches = vec![(kept, starts[WINDOWS.len() - 1])];
+        for window in (0..WINDOWS.len()).rev() {
+            stretches.push((starts[window], if window == 0 { end } else { starts[window - 1] }));
         }
-        Ok(())
+        let closes = &self.base.closes;
+        reader.stretches(&self.group, &stretches, &mut |pair, parts| {
+            let number = pairs.of(pair);
+            let base = closes.get(number as usize).copied().flatten().map(|kept| (kept.real, kept.price));
+            windows(base, parts, &mut |window, part| {
+                let pair = Arc::clone(&pairs.pairs[number as usize]);
+                found(window, number, part.mover(pair));
+            });
+        })
     }
 
-    /// Brings the prices from before a window to a time of at least [`LATE`] before its start, which it says.
+    /// Brings the prices from before the windows to a time of at least [`LATE`] before the start of the longest, which it says.
     fn base(
         &mut self,
+        pairs: &mut Numbers,
         reader: &mut dyn CandleReader,
-        window: usize,
-        start: i64,
         end: i64,
     ) -> Result<i64, StoreError> {
-        let goal = Interval::H1.start_of(start) - LATE;
-        let day = Interval::D1.start_of(Interval::H1.start_of(end - LONGEST) - LATE);
+        let goal = Interval::H1.start_of(end - LONGEST) - LATE;
+        let day = Interval::D1.start_of(goal);
         if self.history.before != Some(day) {
             let mut history = std::mem::take(&mut self.history);
             if history.before.is_some_and(|before| before > day) {
@@ -218,39 +208,111 @@ impl OfGroup {
             }
             let days =
                 Cover { interval: Interval::D1, from: history.before.unwrap_or(i64::MIN), before: day };
-            self.each(reader, &[days], |number, time, candle| history.closes.note(number, time, candle))?;
+            self.note(pairs, reader, &[days], &mut history)?;
             history.before = Some(day);
             self.history = history;
             // Whatever came late since yesterday is in it.
-            self.bases = Default::default();
+            self.base = Kept::default();
         }
-        let mut base = std::mem::take(&mut self.bases[window]);
+        let mut base = std::mem::take(&mut self.base);
         if base.before.is_none_or(|before| before > goal) {
             base = self.history.clone();
         }
         let from = base.before.unwrap_or(day);
-        self.each(reader, &cover(from, goal), |number, time, candle| base.closes.note(number, time, candle))?;
+        self.note(pairs, reader, &cover(from, goal), &mut base)?;
         base.before = Some(goal);
-        self.bases[window] = base;
+        self.base = base;
         Ok(goal)
     }
 
-    fn each(
-        &mut self,
+    fn note(
+        &self,
+        pairs: &mut Numbers,
         reader: &mut dyn CandleReader,
         covers: &[Cover],
-        mut each: impl FnMut(u32, i64, &Candle),
+        kept: &mut Kept,
     ) -> Result<(), StoreError> {
         for part in covers {
             let (intervals, from, before) = (&[part.interval][..], Some(part.from), Some(part.before));
-            let pairs = &mut self.pairs;
-            reader.scan(
-                &Scan { group: &self.group, intervals, from, before },
-                &mut |pair, _, time, candle| {
-                    each(pairs.of(pair), time, candle);
-                },
-            )?;
+            let scan = Scan { group: &self.group, intervals, from, before };
+            reader.scan(&scan, &mut |pair, _, time, candle| kept.note(pairs.of(pair), time, candle))?;
         }
         Ok(())
+    }
+}
+
+/// What one pair did in a window.
+struct OfPair<'a> {
+    candle: &'a Candle,
+    price: Price,
+    base: Price,
+    last_trade_at: i64,
+    floats: &'a mut Floats,
+}
+
+/// Walks through one pair's windows, shortest first: those with a trade are told. `base` is the last price before all of `parts`, and whether
+/// it is of a trade that was not clamped; `parts` begin with what lies before the longest window.
+fn windows(base: Option<(bool, Price)>, parts: &[Candle], tell: &mut dyn FnMut(usize, OfPair<'_>)) {
+    let mut last = base;
+    let mut bases = [None; WINDOWS.len()];
+    for (at, part) in parts.iter().enumerate() {
+        if let Some(base) = at.checked_sub(1).and_then(|before| bases.get_mut(WINDOWS.len() - 1 - before)) {
+            *base = last;
+        }
+        if let Some(prices) = part.prices() {
+            // Of clamped trades alone nobody makes a price, where an earlier one is known.
+            let real = !prices.clamped_only;
+            last = last.filter(|(earlier, _)| *earlier && !real).or(Some((real, prices.close)));
+        }
+    }
+    let (mut whole, mut floats) = (Candle::EMPTY, Floats::default());
+    for (window, part) in parts.iter().skip(1).rev().enumerate() {
+        whole.merge(part);
+        let Some(prices) = whole.prices() else { continue };
+        let (price, base) = match bases[window] {
+            Some((true, before)) if prices.clamped_only => (before, before),
+            Some((_, before)) => (prices.close, before),
+            None => (prices.close, prices.open),
+        };
+        let last_trade_at = prices.close_order.block_time;
+        tell(window, OfPair { candle: &whole, price, base, last_trade_at, floats: &mut floats });
+    }
+}
+
+/// Numbers as floats, as they were for the last window: most are the same for the next one, and making a float of all digits takes long.
+#[derive(Default)]
+struct Floats {
+    price: Option<(Price, f64)>,
+    base: Option<(Price, f64)>,
+    volume: Option<(Sum, f64)>,
+}
+
+fn float<T: Copy + PartialEq>(last: &mut Option<(T, f64)>, exact: T, make: impl Fn(&T) -> f64) -> f64 {
+    match last {
+        Some((of, float)) if *of == exact => *float,
+        _ => last.insert((exact, make(&exact))).1,
+    }
+}
+
+impl OfPair<'_> {
+    fn mover(self, pair: Arc<PairKey>) -> Mover {
+        let OfPair { candle, price, base, last_trade_at, floats } = self;
+        let change = if price == base {
+            0.0
+        } else {
+            let to = float(&mut floats.price, price, |price| price.to_f64());
+            to / float(&mut floats.base, base, |base| base.to_f64()) - 1.0
+        };
+        Mover {
+            pair,
+            price,
+            base,
+            volume_usd: float(&mut floats.volume, candle.volume_usd, Sum::to_f64),
+            count: candle.count,
+            buy_count: candle.buy_count,
+            sell_count: candle.sell_count,
+            last_trade_at,
+            change: if change.is_finite() { change } else { 0.0 },
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod candles;
 pub mod input;
+mod kept;
 mod pairs;
 mod readers;
 mod symbol;
@@ -11,9 +12,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+pub use kept::Kept;
 use market_store::StoreError;
 pub use readers::Readers;
 pub use symbol::{NotASymbol, Symbol};
@@ -24,15 +27,18 @@ pub use view::{Bar, Chain};
 struct Charts {
     readers: Arc<Readers>,
     groups: Arc<Vec<String>>,
-    pairs: Arc<pairs::Cache>,
+    pairs: Kept<Bytes>,
 }
 
 /// `/api/candles` and `/api/pairs` for the candles of these groups, to be merged with other routes.
 pub fn charts(readers: Arc<Readers>, groups: Vec<String>) -> Router {
+    let groups = Arc::new(groups);
+    let (asked, of) = (Arc::clone(&readers), Arc::clone(&groups));
+    let pairs = Kept::new(move || pairs::list(Arc::clone(&asked), Arc::clone(&of)));
     Router::new()
         .route("/api/pairs", get(pairs::pairs))
         .route("/api/candles", get(candles::candles))
-        .with_state(Charts { readers, groups: Arc::new(groups), pairs: Arc::default() })
+        .with_state(Charts { readers, groups, pairs })
 }
 
 /// The time of this machine, unix seconds.

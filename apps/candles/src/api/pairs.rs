@@ -1,23 +1,16 @@
 //! `GET /api/pairs`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use market_store::{PairSummary, Window};
+use market_store::{PairSummary, StoreError, Window};
 use serde::Serialize;
-use tokio::sync::Mutex;
 
-use super::{Chain, Charts, Refusal};
+use super::{Chain, Charts, Readers, Refusal};
 
 const DAY: i64 = 86_400;
-/// How long an answer is given again: the list reads a day of candles, and many pages ask for it at once.
-const FRESH: Duration = Duration::from_secs(1);
-
-/// The last answer and when it was made.
-#[derive(Debug, Default)]
-pub(super) struct Cache(Mutex<Option<(Instant, String)>>);
 
 #[derive(Debug, Serialize)]
 struct Answer {
@@ -68,23 +61,20 @@ fn window(now: i64, newest: Option<i64>) -> Window {
     Window { start: end - DAY, end }
 }
 
+/// The whole answer.
+pub(super) async fn list(readers: Arc<Readers>, groups: Arc<Vec<String>>) -> Result<Bytes, StoreError> {
+    let asked = readers.ask(move |reader| {
+        let newest = reader.newest_trade(&groups)?;
+        let summaries = reader.pairs(&groups, window(super::now(), newest))?;
+        let answers: Vec<Answer> = summaries.into_iter().map(Answer::of).collect();
+        // Texts and numbers are always JSON. Here and not where it is asked for: of many pairs this is much work.
+        Ok(Bytes::from(serde_json::to_vec(&answers).unwrap_or_default()))
+    });
+    asked.await
+}
+
 pub(super) async fn pairs(State(api): State<Charts>) -> Result<Response, Refusal> {
-    let mut cached = api.pairs.0.lock().await;
-    let json = match &*cached {
-        Some((at, json)) if at.elapsed() < FRESH => json.clone(),
-        _ => {
-            let groups = Arc::clone(&api.groups);
-            let now = super::now();
-            let asked = Arc::clone(&api.readers).ask(move |reader| {
-                let newest = reader.newest_trade(&groups)?;
-                reader.pairs(&groups, window(now, newest))
-            });
-            let answers: Vec<Answer> = asked.await?.into_iter().map(Answer::of).collect();
-            let json = serde_json::to_string(&answers).unwrap_or_default();
-            *cached = Some((Instant::now(), json.clone()));
-            json
-        }
-    };
+    let json = Bytes::clone(&*api.pairs.get().await?);
     Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], json).into_response())
 }
 

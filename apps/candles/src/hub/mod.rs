@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use market_data::{Candle, Deltas, PairKey};
-use market_store::{CandleQuery, CandleReader, StoredCandle, Window};
+use market_store::{CandleQuery, CandleReader, StoredCandle};
 pub use subscribers::{FILTERS_MAX, Filter, Subscriber, Subscribers, TooMany};
 
 use live::{Key, Live, Source};
@@ -207,10 +207,9 @@ impl Thread {
             return;
         }
         self.looked_up_at = Some(Instant::now());
-        // A window that holds no time: only the names are wanted, and no candle is read for them.
-        let Ok(mut pairs) = self.reader.pairs(&self.groups, Window { start: 0, end: 0 }) else { return };
+        let Ok(mut pairs) = self.reader.names(&self.groups) else { return };
         // Where two pairs differ in nothing but case, the one that traded last counts.
-        pairs.sort_by_key(|summary| summary.last_trade_at);
+        pairs.sort_by_key(|name| name.last_trade_at);
         let lower = |text: &str| text.to_ascii_lowercase();
         let known: HashMap<(String, String), Arc<PairKey>> = pairs
             .into_iter()

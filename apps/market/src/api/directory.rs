@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
 
 use candles::api::Symbol;
-use market_data::{Interval, PairKey, Price};
-use market_store::{PairSummary, Window};
+use market_data::PairKey;
+use market_store::PairName;
 
 /// A pair and what it is called.
 #[derive(Debug)]
@@ -14,7 +14,8 @@ pub(super) struct Entry {
     pub(super) pair: PairKey,
     pub(super) token_symbol: Option<String>,
     pub(super) base_token_symbol: Option<String>,
-    pub(super) last_price: Price,
+    /// Its names in lower case, which are searched.
+    searched: String,
 }
 
 /// All pairs, most active first.
@@ -22,12 +23,6 @@ pub(super) struct Entry {
 pub(super) struct Directory {
     entries: Vec<Arc<Entry>>,
     by_symbol: HashMap<Symbol, Arc<Entry>, foldhash::fast::RandomState>,
-}
-
-/// The day whose volume ranks the pairs.
-pub(super) fn window(present: i64) -> Window {
-    let end = Interval::M15.start_of(present) + Interval::M15.seconds();
-    Window { start: end - Interval::D1.seconds(), end }
 }
 
 /// The names of chains that people know, by their numbers.
@@ -44,6 +39,16 @@ pub(super) fn chain_names() -> impl Iterator<Item = &'static str> {
 }
 
 impl Entry {
+    pub(super) fn new(
+        pair: PairKey,
+        token_symbol: Option<String>,
+        base_token_symbol: Option<String>,
+    ) -> Entry {
+        let mut entry = Entry { pair, token_symbol, base_token_symbol, searched: String::new() };
+        entry.searched = format!("{}\n{}", entry.name(), entry.ticker()).to_ascii_lowercase();
+        entry
+    }
+
     /// What people call the pair: `WETH/USDC`, or its address.
     pub(super) fn name(&self) -> String {
         match (&self.token_symbol, &self.base_token_symbol) {
@@ -60,16 +65,29 @@ impl Entry {
 }
 
 impl Directory {
-    pub(super) fn of(summaries: Vec<PairSummary>) -> Directory {
-        let entry = |summary: PairSummary| {
-            Arc::new(Entry {
-                pair: summary.pair,
-                token_symbol: summary.token_symbol,
-                base_token_symbol: summary.base_token_symbol,
-                last_price: summary.last_price,
-            })
+    /// `volume`: of the last day, by which the pairs are ranked; then by their last trade.
+    pub(super) fn of(names: Vec<PairName>, volume: impl Fn(&PairKey) -> f64) -> Directory {
+        let mut ranked: Vec<(f64, PairName)> =
+            names.into_iter().map(|name| (volume(&name.pair), name)).collect();
+        // A pair that several groups or stores have comes several times: what any of them calls it counts.
+        ranked.sort_unstable_by(|(_, a), (_, b)| a.pair.cmp(&b.pair));
+        ranked.dedup_by(|(_, other), (_, name)| {
+            let same = name.pair == other.pair;
+            if same {
+                name.last_trade_at = name.last_trade_at.max(other.last_trade_at);
+                name.token_symbol = name.token_symbol.take().or_else(|| other.token_symbol.take());
+                name.base_token_symbol =
+                    name.base_token_symbol.take().or_else(|| other.base_token_symbol.take());
+            }
+            same
+        });
+        // Equals stay in the order of their pairs.
+        ranked
+            .sort_by(|(a, one), (b, other)| b.total_cmp(a).then(other.last_trade_at.cmp(&one.last_trade_at)));
+        let entry = |(_, name): (f64, PairName)| {
+            Arc::new(Entry::new(name.pair, name.token_symbol, name.base_token_symbol))
         };
-        let entries: Vec<Arc<Entry>> = summaries.into_iter().map(entry).collect();
+        let entries: Vec<Arc<Entry>> = ranked.into_iter().map(entry).collect();
         let mut by_symbol = HashMap::with_capacity_and_hasher(entries.len(), Default::default());
         for entry in &entries {
             // Should two pairs differ in nothing but case, the more active one is meant.
@@ -112,10 +130,7 @@ impl Directory {
         let on = move |entry: &&Arc<Entry>| {
             exchange.is_empty() || chain_name(&entry.pair.chain_id).eq_ignore_ascii_case(exchange)
         };
-        let has = move |entry: &&Arc<Entry>| {
-            let mut names = [entry.name(), entry.ticker()].into_iter();
-            text.is_empty() || names.any(|name| name.to_ascii_lowercase().contains(&text))
-        };
+        let has = move |entry: &&Arc<Entry>| entry.searched.contains(&text);
         self.entries.iter().filter(on).filter(has)
     }
 }

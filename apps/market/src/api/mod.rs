@@ -7,16 +7,19 @@ mod movers;
 mod udf;
 mod windows;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use candles::api::Readers;
+use candles::api::{Kept, Readers};
 use market_data::{Interval, PairKey};
 use market_store::{CandleQuery, CandleReader, StoreError};
 
 use self::cached::Cached;
 use self::directory::{Directory, Entry};
+use crate::movers::{Mover, Movers};
 
 /// What the routes need.
 #[derive(Debug, Clone)]
@@ -24,15 +27,32 @@ pub struct Api {
     readers: Arc<Readers>,
     groups: Arc<[String]>,
     present: Arc<Cached<Option<i64>>>,
-    directory: Arc<Cached<Directory>>,
-    movers: Arc<movers::Tables>,
+    directory: Kept<Directory>,
+    movers: Kept<movers::Tables>,
 }
+
+/// So long names wait for the volumes that rank them. Of a store where those take longer, the first answers are ranked by the last trade.
+const RANKS_WAIT: Duration = Duration::from_millis(500);
 
 impl Api {
     /// The interface of a store, for the candles of these groups.
     pub fn new(readers: Arc<Readers>, groups: Vec<String>) -> Api {
-        let movers = Arc::new(movers::Tables::new(&groups));
-        Api { readers, groups: groups.into(), present: Arc::default(), directory: Arc::default(), movers }
+        let groups: Arc<[String]> = groups.into();
+        let kept = Arc::new(Mutex::new(Movers::new(&groups)));
+        let (asked, of) = (Arc::clone(&readers), Arc::clone(&groups));
+        let movers = Kept::new(move || {
+            let (kept, groups) = (Arc::clone(&kept), Arc::clone(&of));
+            Arc::clone(&asked).ask(move |reader| {
+                let end =
+                    windows::end(candles::api::present(candles::api::now(), reader.newest_trade(&groups)?));
+                // What is kept between two tables is kept whole or not at all, so a panic elsewhere leaves nothing half done.
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(movers::Tables { end, of: kept.find(reader, end)? })
+            })
+        });
+        let (asked, of, tables) = (Arc::clone(&readers), Arc::clone(&groups), movers.clone());
+        let directory = Kept::new(move || directory(Arc::clone(&asked), Arc::clone(&of), tables.clone()));
+        Api { readers, groups, present: Arc::default(), directory, movers }
     }
 
     /// Everything: what Dataflow answers about candles too (`/api/candles`, `/api/pairs`), and what Market alone does.
@@ -72,15 +92,9 @@ impl Api {
         Ok(candles::api::present(candles::api::now(), *newest))
     }
 
-    /// All pairs and their names; as old as the time that it takes to list them allows.
+    /// All pairs and their names; a few seconds old at most.
     async fn directory(&self) -> Result<Arc<Directory>, StoreError> {
-        let read = |present| {
-            self.ask(move |reader, groups| {
-                Ok(Directory::of(reader.pairs(groups, directory::window(present))?))
-            })
-        };
-        let present = self.present().await?;
-        self.directory.get(|| read(present)).await
+        self.directory.get().await
     }
 
     /// The pair that is written with exactly these letters; where there is none, in any case.
@@ -100,4 +114,23 @@ impl Api {
     async fn entry(&self, pair: &PairKey) -> Result<Option<Arc<Entry>>, StoreError> {
         Ok(self.directory().await?.find(pair).filter(|entry| entry.pair == *pair).map(Arc::clone))
     }
+}
+
+/// Makes the directory. Names alone are read; what ranks them the movers know.
+async fn directory(
+    readers: Arc<Readers>,
+    groups: Arc<[String]>,
+    movers: Kept<movers::Tables>,
+) -> Result<Directory, StoreError> {
+    let tables = match tokio::time::timeout(RANKS_WAIT, movers.get()).await {
+        Ok(tables) => Some(tables?),
+        Err(_) => None,
+    };
+    let made = readers.ask(move |reader| {
+        let day = tables.iter().flat_map(|tables| tables.of.last().into_iter().flatten());
+        let of = |mover: &'_ Mover| (Arc::clone(&mover.pair), mover.volume_usd);
+        let volumes: HashMap<Arc<PairKey>, f64, foldhash::fast::RandomState> = day.map(of).collect();
+        Ok(Directory::of(reader.names(&groups)?, |pair| volumes.get(pair).copied().unwrap_or(0.0)))
+    });
+    made.await
 }

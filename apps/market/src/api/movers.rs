@@ -1,7 +1,6 @@
 //! `GET /api/movers`: the pairs that moved most in a window.
 
 use std::cmp::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -9,37 +8,17 @@ use axum::response::Json;
 use candles::api::{Chain, Refusal};
 use serde::{Deserialize, Serialize};
 
-use super::cached::Cached;
-use super::{Api, windows};
-use crate::movers::{Mover, Movers, WINDOWS};
+use super::Api;
+use crate::movers::{Mover, WINDOWS};
 
 const LIMIT_DEFAULT: usize = 20;
 const LIMIT_MAX: usize = 500;
 
-/// For each window what all pairs did in it.
+/// What all pairs did in the windows that end at one time.
 #[derive(Debug)]
 pub(super) struct Tables {
-    movers: Arc<Mutex<Movers>>,
-    /// Whoever waits for the movers waits here, and holds up no reader of the store.
-    turn: tokio::sync::Mutex<()>,
-    of: [Cached<Table>; WINDOWS.len()],
-}
-
-/// What all pairs did in a window.
-#[derive(Debug)]
-struct Table {
-    end: i64,
-    movers: Vec<Mover>,
-}
-
-impl Tables {
-    pub(super) fn new(groups: &[String]) -> Tables {
-        Tables {
-            movers: Arc::new(Mutex::new(Movers::new(groups))),
-            turn: Default::default(),
-            of: Default::default(),
-        }
-    }
+    pub(super) end: i64,
+    pub(super) of: crate::movers::Tables,
 }
 
 #[derive(Debug, Deserialize)]
@@ -140,20 +119,9 @@ pub(super) async fn movers(
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Refusal::question(format!("`limit` is {limit}: ask for 1 to {LIMIT_MAX} movers")));
     }
-    let end = windows::end(api.present().await?);
-    let find = || async {
-        let _turn = api.movers.turn.lock().await;
-        let movers = Arc::clone(&api.movers.movers);
-        let find = api.ask(move |reader, _| {
-            // What is kept between two tables is kept whole or not at all, so a panic elsewhere leaves nothing half done.
-            let mut kept = movers.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(Table { end, movers: kept.find(reader, window, end)? })
-        });
-        find.await
-    };
-    let table = api.movers.of[window].get(find).await?;
+    let tables = api.movers.get().await?;
     let min_volume = question.min_volume.unwrap_or(0.0);
-    let wanted = table.movers.iter().filter(|mover| {
+    let wanted = tables.of[window].iter().filter(|mover| {
         mover.volume_usd >= min_volume
             && question.chain.as_ref().is_none_or(|chain| mover.pair.chain_id == *chain)
     });
@@ -178,5 +146,5 @@ pub(super) async fn movers(
     };
     let movers = top(wanted, question.by, question.order, limit).into_iter().map(row).collect();
     let (window, seconds) = WINDOWS[window];
-    Ok(Json(Answer { window, start: table.end - seconds, end: table.end, movers }))
+    Ok(Json(Answer { window, start: tables.end - seconds, end: tables.end, movers }))
 }

@@ -24,8 +24,8 @@ fn assert_movers(store: &MemoryStore, movers: &mut Movers, end: i64) -> usize {
     let starts = WINDOWS.map(|(_, seconds)| end - seconds);
     let groups = [GROUP.to_owned()];
     let mut found = 0;
-    for (window, (name, _)) in WINDOWS.iter().enumerate() {
-        let mut told = movers.find(&mut *reader, window, end).unwrap();
+    let tables = movers.find(&mut *reader, end).unwrap();
+    for (window, ((name, _), mut told)) in WINDOWS.iter().zip(tables).enumerate() {
         told.sort_by(|a, b| a.pair.cmp(&b.pair));
         let mut told = told.into_iter();
         for pair in &pairs {

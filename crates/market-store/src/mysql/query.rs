@@ -10,7 +10,7 @@ use super::address::MySqlAddress;
 use super::link::{Link, failure};
 use super::row::{self, integer, integer_or_null, repeat, series, text, text_or_null};
 use crate::store::WindowSums;
-use crate::{CandleQuery, CandleReader, PairParts, Scan, StoreError, StoredCandle, Window};
+use crate::{CandleQuery, CandleReader, PairName, PairParts, Scan, StoreError, StoredCandle, Window};
 
 /// Candles that are looked for at once.
 const TRIES: usize = 120;
@@ -71,6 +71,32 @@ impl CandleReader for Reader {
                 }
             }
             Ok(newest)
+        })
+    }
+
+    fn names(&mut self, groups: &[String]) -> Result<Vec<PairName>, StoreError> {
+        self.ask(|connection, address| {
+            let fail = |error| failure(address, error);
+            let mut names = Vec::new();
+            for group in groups {
+                let rows = connection
+                    .exec_iter(
+                        "SELECT chain_id, pair_address, token_symbol, base_token_symbol, last_trade_at
+                         FROM candle_series JOIN candle_spans ON candle_spans.series = id WHERE group_id = ?",
+                        (group.as_bytes(),),
+                    )
+                    .map_err(fail)?;
+                for row in rows {
+                    let row = row.map_err(fail)?;
+                    names.push(PairName {
+                        pair: PairKey::new(text(&row, 0, address)?, text(&row, 1, address)?),
+                        token_symbol: text_or_null(&row, 2, address)?,
+                        base_token_symbol: text_or_null(&row, 3, address)?,
+                        last_trade_at: integer(&row, 4, address)?,
+                    });
+                }
+            }
+            Ok(names)
         })
     }
 

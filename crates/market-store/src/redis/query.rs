@@ -11,7 +11,9 @@ use super::member;
 use super::series::Record;
 use super::wire::{Commands, Reply};
 use crate::retention::{Marks, Retention};
-use crate::{CandleQuery, CandleReader, PairParts, Scan, StoreError, StoredCandle, Window, WindowSums};
+use crate::{
+    CandleQuery, CandleReader, PairName, PairParts, Scan, StoreError, StoredCandle, Window, WindowSums,
+};
 
 /// Sorted sets that are asked for together.
 const TOGETHER: usize = 256;
@@ -204,6 +206,26 @@ impl CandleReader for Reader {
             }
         }
         Ok(newest)
+    }
+
+    fn names(&mut self, groups: &[String]) -> Result<Vec<PairName>, StoreError> {
+        let mut names = Vec::new();
+        for group in groups {
+            for (field, record) in self.series(group)? {
+                let (interval, time) = record.last();
+                // One that rested until its keys were gone has no candle.
+                if record.last_trade_at == 0 || self.marks(&record).expired(interval, time) {
+                    continue;
+                }
+                names.extend(pair_of(&field).map(|pair| PairName {
+                    pair,
+                    token_symbol: record.token_symbol,
+                    base_token_symbol: record.base_token_symbol,
+                    last_trade_at: record.last_trade_at,
+                }));
+            }
+        }
+        Ok(names)
     }
 
     fn pair_parts(&mut self, groups: &[String], window: Window) -> Result<Vec<PairParts>, StoreError> {

@@ -145,6 +145,22 @@ fn groups_are_never_mixed_and_the_latest_answers() {
         let pairs = reader.pairs(&groups, Window { start: 0, end: 86_400 }).unwrap();
         let counts: Vec<_> = pairs.iter().map(|p| (p.pair.pair.as_str(), p.window.count)).collect();
         assert_eq!(counts, [("a", 2), ("x", 1)]);
+        let mut names = reader.names(&groups).unwrap();
+        names.sort_by_key(|name| (name.pair.clone(), name.last_trade_at));
+        let told: Vec<_> = names.iter().map(|n| (n.pair.pair.as_str(), n.last_trade_at)).collect();
+        assert_eq!(told, [("a", 60), ("a", 120), ("x", 60)]);
+        assert_eq!(
+            (names[2].token_symbol.as_deref(), names[2].base_token_symbol.as_deref()),
+            (Some("Tx"), Some("USDC"))
+        );
+        let stretches = [(0, 60), (60, 120), (120, 3_600)];
+        let mut sums = Vec::new();
+        reader
+            .stretches("new", &stretches, &mut |pair, parts| {
+                sums.push((pair.pair.clone(), parts.iter().map(|part| part.count).collect::<Vec<_>>()));
+            })
+            .unwrap();
+        assert_eq!(sums, [("a".to_owned(), vec![0, 1, 1])]);
         assert!(reader.pairs(&["none".to_owned()], Window { start: 0, end: 86_400 }).unwrap().is_empty());
     });
 }

@@ -65,7 +65,7 @@ pub(super) struct Info {
 }
 
 impl Info {
-    fn of(entry: &Entry) -> Info {
+    fn of(entry: &Entry, last_price: Price) -> Info {
         let exchange = chain_name(&entry.pair.chain_id).to_owned();
         let (name, ticker) = (entry.name(), entry.ticker());
         Info {
@@ -86,7 +86,7 @@ impl Info {
             minmove2: 0,
             fractional: false,
             pointvalue: 1,
-            pricescale: 10u128.pow(places(entry.last_price)),
+            pricescale: 10u128.pow(places(last_price)),
             has_intraday: true,
             has_daily: true,
             has_seconds: false,
@@ -127,17 +127,12 @@ pub(super) async fn symbols(
 ) -> Result<Json<Info>, Refusal> {
     let Query(which) = which.map_err(|error| Refusal(error.body_text()))?;
     let pair = resolve(&api, &which.symbol).await?;
-    let entry = match api.entry(&pair).await? {
-        Some(entry) => entry,
-        // So new that it is in no list yet; or the list has another one of the same letters. Then this one has no names.
-        None => {
-            let (asked, end) = (pair.clone(), candles::api::now() + AHEAD_MAX);
-            let last = api.ask(move |reader, groups| spans(reader, groups, &asked, &[], end)).await?;
-            let last_price = last.ok_or_else(Refusal::unknown_symbol)?.last;
-            Arc::new(Entry { pair, token_symbol: None, base_token_symbol: None, last_price })
-        }
-    };
-    Ok(Json(Info::of(&entry)))
+    let (asked, end) = (pair.clone(), candles::api::now() + AHEAD_MAX);
+    let last = api.ask(move |reader, groups| spans(reader, groups, &asked, &[], end)).await?;
+    let last_price = last.ok_or_else(Refusal::unknown_symbol)?.last;
+    // A pair so new that it is in no list yet, or of which the list has another one of the same letters, has no names.
+    let entry = api.entry(&pair).await?.unwrap_or_else(|| Arc::new(Entry::new(pair, None, None)));
+    Ok(Json(Info::of(&entry, last_price)))
 }
 
 #[derive(Debug, Deserialize)]
