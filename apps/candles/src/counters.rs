@@ -5,6 +5,7 @@ use std::time::Instant;
 use kohort_service::metrics::{Counter, Gauge, Registry};
 use kohort_service::refused::LastRefused;
 use market_data::{Counts, Place};
+use market_store::Flushed;
 
 /// The numbers of one topic of one group.
 #[derive(Debug, Clone)]
@@ -20,6 +21,7 @@ pub(crate) struct Counters {
     pub(crate) flushes: Counter,
     pub(crate) fenced: Counter,
     pub(crate) candles: Counter,
+    pub(crate) expired: Counter,
     /// Microseconds, because a counter is whole.
     pub(crate) flush_us: Counter,
     pub(crate) last_trade_at: Gauge,
@@ -46,6 +48,10 @@ impl Counters {
             flushes: counter("flushes_total", "Transactions written"),
             fenced: counter("fenced_total", "Transactions refused because another member owns a partition"),
             candles: counter("candles_written_total", "Candles written, each time they are"),
+            expired: counter(
+                "expired_total",
+                "Parts of candles that the cache keeps no longer: they came too late, and were dropped",
+            ),
             flush_us: counter("flush_microseconds_total", "Time spent in transactions"),
             last_trade_at: registry.gauge(
                 format!("{service}_last_trade_at"),
@@ -87,9 +93,10 @@ impl Counters {
     }
 
     /// Counts a transaction that began at `since`.
-    pub(crate) fn flushed(&self, since: Instant, candles: usize) {
+    pub(crate) fn flushed(&self, since: Instant, flushed: &Flushed) {
         self.flushes.add(1);
-        self.candles.add(candles as u64);
+        self.candles.add((flushed.candles.len() as u64).saturating_sub(flushed.expired));
+        self.expired.add(flushed.expired);
         self.flush_us.add(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
     }
 }

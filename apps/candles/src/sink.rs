@@ -160,7 +160,7 @@ fn flush(
     let storing = clock();
     match store.flush(&Flush { group, advances: &advances, deltas: &deltas, now }) {
         Ok(flushed) => {
-            counters.flushed(since, flushed.candles.len());
+            counters.flushed(since, &flushed);
             if let Some((stages, since)) = storing {
                 stages.flushed(since, flushed.candles.len(), records(&batch.progress));
             }

@@ -1,28 +1,31 @@
 //! A cache in memory that survives its process: in front of a file that has all of it.
 //!
 //! Claims and flushes go to the file, in its transactions; what a flush has committed is then added to the memory, and reading asks the
-//! memory alone. At the start the memory is filled from the file. The positions are in the file alone, so whatever dies when, candles
+//! memory alone. What the memory drops because it is too old is deleted from the file by and by, and parts that come for it are written to
+//! neither. At the start the memory is filled from the file. The positions are in the file alone, so whatever dies when, candles
 //! and positions are of one moment.
 //!
 //! One process at a time: another's flushes would never reach the memory. A lock on a file beside the store holds that, and ends with
 //! its process. Claims of other services in the file are no matter: they write no candle.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use market_data::{Candle, Delta, Deltas, Interval, Pair, PairKey, Symbols};
+use market_data::{Candle, Deltas, Interval, PairKey};
 
+use crate::sqlite::kept::Walk;
 use crate::{
     Advance, CandleQuery, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, MemoryStore,
     PairName, PairParts, Positions, Scan, SqliteStore, StoreError, StoredCandle, TopicPartition, Window,
 };
 
-/// Candles that go from the file to the memory at once.
-const FILL: usize = 4096;
+/// Between the beginnings of two walks through the file, in seconds.
+const PRUNE_PAUSE: i64 = 3_600;
+/// Rows that a step looks at, at least and at most.
+const PRUNE_ROWS: (usize, usize) = (512, 8_192);
 /// How long a process that is just ending is waited for.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks at the lock.
@@ -38,6 +41,10 @@ pub struct CachedStore {
     memory: Arc<Mutex<MemoryStore>>,
     /// A flush failed, and nobody knows whether the file has it.
     unsure: bool,
+    /// The walk through the file that deletes what the memory has dropped, and before which start rows of an interval may be such.
+    walk: Option<(Walk, Option<(Interval, i64)>)>,
+    /// When the last walk began, by the flushes' clock.
+    pruned_at: i64,
     _lock: File,
 }
 
@@ -56,7 +63,16 @@ impl CachedStore {
         let file = SqliteStore::open(path)?;
         let lock = lock(path)?;
         let memory = Arc::new(Mutex::new(filled(&file, empty)?));
-        Ok(CachedStore { file, path: path.to_owned(), empty, memory, unsure: false, _lock: lock })
+        Ok(CachedStore {
+            file,
+            path: path.to_owned(),
+            empty,
+            memory,
+            unsure: false,
+            walk: None,
+            pruned_at: i64::MIN,
+            _lock: lock,
+        })
     }
 
     /// As [`SqliteStore::set_busy_timeout`].
@@ -65,6 +81,48 @@ impl CachedStore {
     /// What SQLite says.
     pub fn set_busy_timeout(&mut self, timeout: Duration) -> Result<(), StoreError> {
         self.file.set_busy_timeout(timeout)
+    }
+
+    /// Writes a flush into the file, without what is older than the memory keeps: a candle that was dropped is never begun anew, and one that
+    /// is still in the file says no longer that it is whole.
+    fn write(&mut self, memory: &MemoryStore, flush: &Flush<'_>) -> Result<Flushed, FlushError> {
+        let expired = memory.expired(flush);
+        if expired.deltas.is_empty() {
+            return self.file.flush(flush);
+        }
+        let mut gone = expired.deltas.iter();
+        let mut deltas = flush.deltas.clone();
+        deltas.candles.retain(|_| !gone.next().is_some_and(|gone| *gone));
+        let flushed = self.file.flush_kept(&Flush { deltas: &deltas, ..*flush }, &expired.marks)?;
+        let mut kept = flushed.candles.into_iter();
+        let candle = |gone: &bool| if *gone { Candle::EMPTY } else { kept.next().unwrap_or(Candle::EMPTY) };
+        let candles = expired.deltas.iter().map(candle).collect();
+        Ok(Flushed { candles, expired: expired.deltas.iter().filter(|gone| **gone).count() as u64 })
+    }
+
+    /// Deletes from the file, once an hour and a little with each flush, what the memory has dropped. A step is a transaction of its own.
+    fn prune(&mut self, memory: &MemoryStore, flush: &Flush<'_>) {
+        if self.walk.is_none() && flush.now.saturating_sub(self.pruned_at) >= PRUNE_PAUSE {
+            self.pruned_at = flush.now;
+            self.walk = Some((Walk::new(), None));
+        }
+        let Some((walk, before)) = &mut self.walk else { return };
+        let Some(interval) = walk.interval() else {
+            self.walk = None;
+            return;
+        };
+        let before = match before {
+            Some((of, before)) if *of == interval => *before,
+            _ => before.insert((interval, memory.latest_since(interval))).1,
+        };
+        // Faster than candles come, so that the walk comes to its end.
+        let rows = (2 * flush.deltas.candles.len()).clamp(PRUNE_ROWS.0, PRUNE_ROWS.1);
+        let mut since = |group: &str, pair: &PairKey, interval| memory.since(group, pair, interval);
+        if let Err(error) = self.file.prune(walk, rows, before, &mut since) {
+            // The flush is written, and what is too old is there for an hour more.
+            tracing::warn!(error = &error as &dyn std::error::Error, "old candles could not be deleted");
+            self.walk = None;
+        }
     }
 
     /// Reads the file again if a flush may have reached it without the memory.
@@ -100,65 +158,10 @@ fn lock(path: &Path) -> Result<File, StoreError> {
 
 /// A memory with everything that the file has.
 fn filled(file: &SqliteStore, empty: fn() -> MemoryStore) -> Result<MemoryStore, StoreError> {
-    let mut memory = empty();
-    let mut reader = file.reader()?;
-    for group in file.groups()? {
-        let no_window = Window { start: 0, end: 0 };
-        let symbols = |part: PairParts| {
-            let symbols = Symbols { token: part.token_symbol, base_token: part.base_token_symbol };
-            let told = symbols.token.is_some() || symbols.base_token.is_some();
-            (part.pair.clone(), Arc::new(Pair { key: part.pair, symbols: told.then_some(symbols) }))
-        };
-        let parts = reader.pair_parts(std::slice::from_ref(&group), no_window)?;
-        let pairs: HashMap<PairKey, Arc<Pair>> = parts.into_iter().map(symbols).collect();
-        let mut batch = Batch {
-            group: &group,
-            pairs: &pairs,
-            memory: &mut memory,
-            held: Deltas::default(),
-            numbers: HashMap::new(),
-        };
-        // Minutes first: by them a memory that keeps candles for a time knows how far each pair is.
-        for interval in Interval::ALL {
-            let scan = Scan { intervals: &[interval], ..Scan::all(&group) };
-            reader
-                .scan(&scan, &mut |pair, interval, time, candle| batch.add(pair, interval, time, candle))?;
-            batch.pour();
-        }
-    }
+    let memory = empty();
+    file.read_all(&mut |restored| memory.restore(&restored))?;
+    memory.restored(now());
     Ok(memory)
-}
-
-/// Candles on their way from the file to the memory.
-struct Batch<'a> {
-    group: &'a str,
-    pairs: &'a HashMap<PairKey, Arc<Pair>>,
-    memory: &'a mut MemoryStore,
-    held: Deltas,
-    numbers: HashMap<PairKey, u32>,
-}
-
-impl Batch<'_> {
-    fn add(&mut self, pair: &PairKey, interval: Interval, time: i64, candle: &Candle) {
-        let number = self.numbers.get(pair).copied().unwrap_or_else(|| {
-            let number = u32::try_from(self.held.pairs.len()).unwrap_or(u32::MAX);
-            let known = self.pairs.get(pair).cloned();
-            let unknown = || Arc::new(Pair { key: pair.clone(), symbols: None });
-            self.held.pairs.push(known.unwrap_or_else(unknown));
-            self.numbers.insert(pair.clone(), number);
-            number
-        });
-        self.held.candles.push(Delta { pair: number, interval, time, candle: *candle });
-        if self.held.candles.len() >= FILL {
-            self.pour();
-        }
-    }
-
-    fn pour(&mut self) {
-        let deltas = std::mem::take(&mut self.held);
-        self.numbers.clear();
-        add(self.memory, self.group, &deltas, now());
-    }
 }
 
 /// Adds candles to a memory, which knows no positions: it has nothing to refuse.
@@ -190,11 +193,12 @@ impl Positions for CachedStore {
 impl CandleStore for CachedStore {
     fn flush(&mut self, flush: &Flush<'_>) -> Result<Flushed, FlushError> {
         self.be_sure()?;
-        match self.file.flush(flush) {
+        // A handle of it: readers ask for theirs while this one adds.
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match self.write(&memory, flush) {
             Ok(flushed) => {
-                // A handle of it: readers ask for theirs while this one adds.
-                let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 add(&mut memory, flush.group, flush.deltas, flush.now);
+                self.prune(&memory, flush);
                 Ok(flushed)
             }
             Err(FlushError::Store(error)) => {

@@ -3,6 +3,7 @@
 //! Candles are packed but for the newest of each interval (`run`): some eighty to a hundred and sixty bytes each, all in. Reading a
 //! lot takes the lock again and again, each time for a few pairs: a flush waits for none of it.
 
+mod restore;
 mod run;
 
 use std::collections::{BTreeMap, HashMap};
@@ -58,7 +59,7 @@ struct Series {
     symbols: Option<Box<Symbols>>,
     runs: [Run; Interval::ALL.len()],
     marks: Marks,
-    /// The time of the last flush with this pair.
+    /// The time of the last flush that changed a candle of it.
     touched: i64,
     /// Everything is packed.
     rests: bool,
@@ -169,7 +170,7 @@ impl CandleStore for MemoryStore {
             None => shared.groups.entry(flush.group.to_owned()).or_default(),
         };
         of_group.sweep(self.retention, flush.now);
-        let numbers = of_group.numbers(flush);
+        let numbers = of_group.numbers(self.retention, flush);
         for delta in flush.deltas.candles.iter().filter(|delta| delta.interval == Interval::M1) {
             of_group.series[numbers[delta.pair as usize]].marks.see(self.retention, delta.time);
         }
@@ -180,6 +181,9 @@ impl CandleStore for MemoryStore {
         for delta in &flush.deltas.candles {
             let series = &mut of_group.series[numbers[delta.pair as usize]];
             let candle = series.merge(delta.interval, delta.time, &delta.candle);
+            if candle.is_some() {
+                (series.touched, series.rests) = (flush.now, false);
+            }
             flushed.expired += u64::from(candle.is_none());
             flushed.candles.push(candle.unwrap_or(Candle::EMPTY));
         }
@@ -196,26 +200,48 @@ impl CandleStore for MemoryStore {
 
 impl OfGroup {
     /// The series of each pair of the flush, made where missing.
-    fn numbers(&mut self, flush: &Flush<'_>) -> Vec<usize> {
+    fn numbers(&mut self, retention: Retention, flush: &Flush<'_>) -> Vec<usize> {
         let number = |pair: &Arc<Pair>| {
-            let number = match self.numbers.get(&pair.key) {
-                Some(number) => *number as usize,
-                None => {
-                    let (number, key) = (self.series.len(), Arc::new(pair.key.clone()));
-                    self.series.push(Series::new(Arc::clone(&key)));
-                    self.last_trades.push(0);
-                    self.numbers.insert(key, number as u32);
-                    number
-                }
-            };
+            let number = self.number(pair);
             let series = &mut self.series[number];
-            (series.touched, series.rests) = (flush.now, false);
-            if series.symbols.is_none() {
-                series.symbols = pair.symbols.clone().map(Box::new);
+            if series.is_forgotten(retention, flush.now) {
+                series.marks.rested();
             }
             number
         };
         flush.deltas.pairs.iter().map(number).collect()
+    }
+
+    /// The series of a pair, made where missing.
+    fn number(&mut self, pair: &Pair) -> usize {
+        let number = match self.numbers.get(&pair.key) {
+            Some(number) => *number as usize,
+            None => {
+                let (number, key) = (self.series.len(), Arc::new(pair.key.clone()));
+                self.series.push(Series::new(Arc::clone(&key)));
+                self.last_trades.push(0);
+                self.numbers.insert(key, number as u32);
+                number
+            }
+        };
+        let series = &mut self.series[number];
+        if series.symbols.is_none() {
+            series.symbols = pair.symbols.clone().map(Box::new);
+        }
+        number
+    }
+
+    /// Looks at a pair that is not traded: after a while it is packed, and after longer it loses its candles.
+    fn look_at(&mut self, number: usize, retention: Retention, now: i64) {
+        let series = &mut self.series[number];
+        if series.is_forgotten(retention, now) {
+            series.marks.rested();
+            series.drop_expired();
+            self.last_trades[number] = series.last_trade_at();
+        } else if now.saturating_sub(series.touched) >= REST && !series.rests {
+            series.runs.iter_mut().for_each(Run::rest);
+            series.rests = true;
+        }
     }
 
     /// Looks at some pairs: those that nobody trades for a while are packed, and those that nobody trades any more lose their candles. In the
@@ -223,16 +249,7 @@ impl OfGroup {
     fn sweep(&mut self, retention: Retention, now: i64) {
         for _ in 0..SWEEP_PAIRS.min(self.series.len()) {
             self.sweep_at = (self.sweep_at + 1) % self.series.len();
-            let series = &mut self.series[self.sweep_at];
-            let untouched = now.saturating_sub(series.touched);
-            if retention.rest().is_some_and(|rest| untouched >= rest) {
-                series.marks.rested();
-                series.drop_expired();
-                self.last_trades[self.sweep_at] = series.last_trade_at();
-            } else if untouched >= REST && !series.rests {
-                series.runs.iter_mut().for_each(Run::rest);
-                series.rests = true;
-            }
+            self.look_at(self.sweep_at, retention, now);
         }
     }
 
@@ -245,6 +262,11 @@ impl OfGroup {
 impl Series {
     fn new(pair: Arc<PairKey>) -> Series {
         Series { pair, symbols: None, runs: Default::default(), marks: Marks::NEW, touched: 0, rests: false }
+    }
+
+    /// Nobody traded it for so long that it is forgotten.
+    fn is_forgotten(&self, retention: Retention, now: i64) -> bool {
+        retention.rest().is_some_and(|rest| now.saturating_sub(self.touched) >= rest)
     }
 
     fn drop_expired(&mut self) {

@@ -8,7 +8,7 @@ use market_data::{Candle, Delta, Interval, Pair, PairKey};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params};
 
 use super::row::{self, Texts};
-use super::{StoreError, claim, failure};
+use super::{StoreError, claim, failure, kept};
 use crate::{Flush, FlushError, Flushed};
 
 /// Candles that are remembered between flushes, at most.
@@ -33,12 +33,20 @@ impl Flusher {
         connection: &mut Connection,
         file: &Path,
         flush: &Flush<'_>,
+        marks: &[(u32, Interval, i64)],
     ) -> Result<Flushed, FlushError> {
         // What is learnt in a transaction that is taken back, by an error or a panic, was never true: it comes back with the commit alone.
         let mut learning = std::mem::take(self);
-        let flushed = learning.try_flush(connection, file, flush)?;
+        let flushed = learning.try_flush(connection, file, flush, marks)?;
         *self = learning;
         Ok(flushed)
+    }
+
+    /// These rows are no longer in the file.
+    pub(super) fn forget(&mut self, gone: &[(Interval, i64, i64)]) {
+        for key in gone {
+            self.remembered.remove(key);
+        }
     }
 
     fn try_flush(
@@ -46,6 +54,7 @@ impl Flusher {
         connection: &mut Connection,
         file: &Path,
         flush: &Flush<'_>,
+        marks: &[(u32, Interval, i64)],
     ) -> Result<Flushed, FlushError> {
         let fail = |error| failure(file, error);
         let transaction =
@@ -69,7 +78,9 @@ impl Flusher {
             candles[at as usize] = merge(&mut self.remembered, &mut rows, key(delta), &delta.candle)?;
         }
         drop(rows);
-        note_days(&transaction, flush, &numbers, &candles).map_err(fail)?;
+        let noted = marks.iter().map(|(pair, interval, since)| (numbers[*pair as usize], *interval, *since));
+        kept::note(&transaction, noted).map_err(fail)?;
+        note_days(&transaction, flush, &numbers, &candles, marks.is_empty()).map_err(fail)?;
         transaction.commit().map_err(fail)?;
         Ok(Flushed { candles, expired: 0 })
     }
@@ -231,12 +242,22 @@ fn series(transaction: &Transaction<'_>, group: &str, pair: &Pair) -> rusqlite::
     statement.query_row((group, &pair.key.chain_id, &pair.key.pair, token, base), |row| row.get(0))
 }
 
+/// What a flush tells of the days of a series.
+struct Days {
+    first: i64,
+    /// The day, interval and start of the longest of the latest candles. Where days were left out, what they hold tells of them.
+    last: (i64, Interval, i64),
+    /// That candle's place in the flush.
+    at: usize,
+}
+
 /// Notes in each series its first and last day and its last price: where a chart begins to look, and what a list shows.
 fn note_days(
     transaction: &Transaction<'_>,
     flush: &Flush<'_>,
     numbers: &[i64],
     candles: &[Candle],
+    has_all_days: bool,
 ) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
         "UPDATE series SET first_day = min(first_day, ?2),
@@ -245,16 +266,19 @@ fn note_days(
              last_day = max(last_day, ?3)
          WHERE id = ?1",
     )?;
-    let mut days: HashMap<i64, (i64, i64, usize)> = HashMap::new();
-    for (at, delta) in flush.deltas.candles.iter().enumerate().filter(|(_, d)| d.interval == Interval::D1) {
-        let span = days.entry(numbers[delta.pair as usize]).or_insert((delta.time, delta.time, at));
-        span.0 = span.0.min(delta.time);
-        if delta.time >= span.1 {
-            (span.1, span.2) = (delta.time, at);
+    let mut days: HashMap<i64, Days> = HashMap::new();
+    let tells = |delta: &Delta| delta.interval == Interval::D1 || !has_all_days;
+    for (at, delta) in flush.deltas.candles.iter().enumerate().filter(|(_, delta)| tells(delta)) {
+        let day = Interval::D1.start_of(delta.time);
+        let last = (day, delta.interval, delta.time);
+        let of = days.entry(numbers[delta.pair as usize]).or_insert(Days { first: day, last, at });
+        of.first = of.first.min(day);
+        if last >= of.last {
+            (of.last, of.at) = (last, at);
         }
     }
     let mut price = String::new();
-    for (series, (first, last, at)) in days {
+    for (series, Days { first, last: (last, ..), at }) in days {
         let Some(prices) = candles[at].prices() else { continue };
         price.clear();
         prices.close.write_to(&mut price);

@@ -16,13 +16,17 @@
 
 pub(crate) mod claim;
 mod flush;
+pub(crate) mod kept;
 mod query;
 mod row;
 pub(crate) mod schema;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use market_data::{Candle, Interval, Pair, PairKey, Symbols};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use self::schema::Schema;
@@ -35,6 +39,21 @@ use crate::{
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two tries to open a file where SQLite itself does not wait.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// What [`SqliteStore::read_all`] reads.
+pub(crate) enum Restored<'a> {
+    /// The candles of a pair and an interval are whole from a start on.
+    Since { group: &'a str, pair: &'a Arc<Pair>, interval: Interval, since: i64 },
+    /// A candle, and when the last flush wrote it, unix seconds.
+    Candle {
+        group: &'a str,
+        pair: &'a Arc<Pair>,
+        interval: Interval,
+        time: i64,
+        updated_at: i64,
+        candle: &'a Candle,
+    },
+}
 
 /// A store in a SQLite file.
 pub struct SqliteStore {
@@ -56,15 +75,74 @@ impl SqliteStore {
         self.connection.busy_timeout(timeout).map_err(|error| failure(&self.file, error))
     }
 
-    /// Every group that has candles, sorted.
-    pub(crate) fn groups(&self) -> Result<Vec<String>, StoreError> {
+    /// As [`CandleStore::flush`], for a cache that keeps candles for a time only: parts that it left out are not in `flush`, and `marks` say
+    /// so, by the pair's place in it.
+    pub(crate) fn flush_kept(
+        &mut self,
+        flush: &Flush<'_>,
+        marks: &[(u32, Interval, i64)],
+    ) -> Result<Flushed, FlushError> {
+        self.flusher.flush(&mut self.connection, &self.file, flush, marks)
+    }
+
+    /// Deletes some of what is no longer kept: see [`kept::Walk`].
+    pub(crate) fn prune(
+        &mut self,
+        walk: &mut kept::Walk,
+        rows: usize,
+        before: i64,
+        since: &mut dyn FnMut(&str, &PairKey, Interval) -> Option<i64>,
+    ) -> Result<usize, StoreError> {
+        let gone = walk.step(&mut self.connection, &self.file, rows, before, since)?;
+        self.flusher.forget(&gone);
+        Ok(gone.len())
+    }
+
+    /// Hands out all that is in the file: first what is no longer whole, then the candles of one interval after the other, oldest first.
+    pub(crate) fn read_all(&self, restore: &mut dyn FnMut(Restored<'_>)) -> Result<(), StoreError> {
         let fail = |error| failure(&self.file, error);
+        let mut series: HashMap<i64, (String, Arc<Pair>), foldhash::fast::RandomState> = HashMap::default();
         let mut statement = self
             .connection
-            .prepare_cached("SELECT DISTINCT group_id FROM series ORDER BY group_id")
+            .prepare(
+                "SELECT id, group_id, chain_id, pair_address, token_symbol, base_token_symbol FROM series",
+            )
             .map_err(fail)?;
-        let groups = statement.query_map([], |row| row.get(0)).map_err(fail)?;
-        groups.collect::<Result<_, _>>().map_err(fail)
+        let mut rows = statement.query([]).map_err(fail)?;
+        while let Some(row) = rows.next().map_err(fail)? {
+            let key = PairKey { chain_id: row.get(2).map_err(fail)?, pair: row.get(3).map_err(fail)? };
+            let symbols = Symbols { token: row.get(4).map_err(fail)?, base_token: row.get(5).map_err(fail)? };
+            let told = symbols.token.is_some() || symbols.base_token.is_some();
+            let pair = Arc::new(Pair { key, symbols: told.then_some(symbols) });
+            series.insert(row.get(0).map_err(fail)?, (row.get(1).map_err(fail)?, pair));
+        }
+        for interval in Interval::ALL {
+            for (number, since) in kept::of_interval(&self.connection, interval).map_err(fail)? {
+                if let Some((group, pair)) = series.get(&number) {
+                    restore(Restored::Since { group, pair, interval, since });
+                }
+            }
+        }
+        let mut statement = self
+            .connection
+            .prepare(&format!(
+                "SELECT series, candle_time, updated_at, {} FROM candles WHERE interval = ?1 ORDER BY candle_time",
+                row::COLUMNS
+            ))
+            .map_err(fail)?;
+        // Minutes first: by them a memory that keeps candles for a time knows how far each pair is.
+        for interval in Interval::ALL {
+            let mut rows = statement.query([interval.seconds()]).map_err(fail)?;
+            while let Some(row) = rows.next().map_err(fail)? {
+                let number: i64 = row.get(0).map_err(fail)?;
+                if let Some((group, pair)) = series.get(&number) {
+                    let (time, updated_at) = (row.get(1).map_err(fail)?, row.get(2).map_err(fail)?);
+                    let candle = &row::read(row, 3, &self.file)?;
+                    restore(Restored::Candle { group, pair, interval, time, updated_at, candle });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Lets the file grow to so many pages of 4 KiB and no further (never below what it has): then flushes fail with
@@ -91,7 +169,7 @@ impl Positions for SqliteStore {
 
 impl CandleStore for SqliteStore {
     fn flush(&mut self, flush: &Flush<'_>) -> Result<Flushed, FlushError> {
-        self.flusher.flush(&mut self.connection, &self.file, flush)
+        self.flusher.flush(&mut self.connection, &self.file, flush, &[])
     }
 
     fn reader(&self) -> Result<Box<dyn CandleReader>, StoreError> {

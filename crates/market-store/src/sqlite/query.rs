@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use market_data::{Candle, Interval, PairKey};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::{failure, row};
+use super::{failure, kept, row};
+use crate::retention::place;
 use crate::store::WindowSums;
-use crate::{CandleQuery, CandleReader, PairParts, Scan, StoreError, StoredCandle, Window};
+use crate::{CandleQuery, CandleReader, PairName, PairParts, Scan, StoreError, StoredCandle, Window};
 
 /// A connection that only reads.
 pub(super) struct Reader {
@@ -54,6 +55,8 @@ struct Search<'a> {
     series: i64,
     interval: Interval,
     limit: usize,
+    /// Where longer candles were dropped, nothing says whether there are shorter ones.
+    since: kept::Since,
     /// Latest first.
     found: Vec<StoredCandle>,
 }
@@ -68,7 +71,7 @@ impl Search<'_> {
                 if time >= from {
                     self.fetch(time)?;
                 }
-            } else if self.exists(interval, time)? {
+            } else if time < self.since[level] || self.exists(interval, time)? {
                 self.within(level - 1, from.max(time), before.min(time + interval.seconds()))?;
             }
             time -= interval.seconds();
@@ -110,7 +113,8 @@ impl CandleReader for Reader {
             return Ok(Vec::new());
         };
         let end = last_day.saturating_add(Interval::D1.seconds());
-        let from = query.from.unwrap_or(first_day).max(first_day);
+        let since = kept::of_series(&transaction, series).map_err(fail)?;
+        let from = query.from.unwrap_or(first_day).max(first_day).max(since[place(query.interval)]);
         let before = query.before.unwrap_or(end).min(end);
         let (interval, limit) = (query.interval, query.limit);
         let mut search = Search {
@@ -119,6 +123,7 @@ impl CandleReader for Reader {
             series,
             interval,
             limit,
+            since,
             found: Vec::new(),
         };
         if from < before {
@@ -126,6 +131,51 @@ impl CandleReader for Reader {
         }
         search.found.reverse();
         Ok(search.found)
+    }
+
+    fn kept_since(
+        &mut self,
+        group: &str,
+        pair: &PairKey,
+        interval: Interval,
+    ) -> Result<Option<i64>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT since FROM series JOIN kept ON series = id
+                 WHERE chain_id = ?1 AND pair_address = ?2 AND group_id = ?3 AND interval = ?4",
+            )
+            .map_err(|error| failure(&self.file, error))?;
+        let since = statement
+            .query_row((&pair.chain_id, &pair.pair, group, interval.seconds()), |row| row.get(0))
+            .optional();
+        since.map_err(|error| failure(&self.file, error))
+    }
+
+    fn names(&mut self, groups: &[String]) -> Result<Vec<PairName>, StoreError> {
+        let fail = |error| failure(&self.file, error);
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT chain_id, pair_address, token_symbol, base_token_symbol, last_trade_at FROM series
+                 WHERE group_id = ?1 AND last_price <> ''",
+            )
+            .map_err(fail)?;
+        let mut names = Vec::new();
+        for group in groups {
+            let name = |row: &rusqlite::Row<'_>| {
+                Ok(PairName {
+                    pair: PairKey { chain_id: row.get(0)?, pair: row.get(1)? },
+                    token_symbol: row.get(2)?,
+                    base_token_symbol: row.get(3)?,
+                    last_trade_at: row.get(4)?,
+                })
+            };
+            for name in statement.query_map([group], name).map_err(fail)? {
+                names.push(name.map_err(fail)?);
+            }
+        }
+        Ok(names)
     }
 
     fn newest_trade(&mut self, groups: &[String]) -> Result<Option<i64>, StoreError> {
@@ -145,6 +195,7 @@ impl CandleReader for Reader {
     fn pair_parts(&mut self, groups: &[String], window: Window) -> Result<Vec<PairParts>, StoreError> {
         let fail = |error| failure(&self.file, error);
         let transaction = self.connection.transaction().map_err(fail)?;
+        let since = kept::of_interval(&transaction, Interval::M15).map_err(fail)?;
         let mut series: HashMap<i64, PairParts> = HashMap::new();
         let mut statement = transaction
             .prepare_cached(&format!(
@@ -167,7 +218,7 @@ impl CandleReader for Reader {
                         candle: row::read(row, 7, &self.file)?,
                     },
                     sums: WindowSums::new(),
-                    kept_since: None,
+                    kept_since: since.get(&row.get(0).map_err(fail)?).copied(),
                 };
                 series.insert(row.get(0).map_err(fail)?, parts);
             }
@@ -182,8 +233,11 @@ impl CandleReader for Reader {
         let mut rows = statement.query((Interval::M15.seconds(), earliest, window.end)).map_err(fail)?;
         while let Some(row) = rows.next().map_err(fail)? {
             let number: i64 = row.get(0).map_err(fail)?;
-            if let Some(parts) = series.get_mut(&number) {
-                parts.sums.add(window, row.get(1).map_err(fail)?, &row::read(row, 2, &self.file)?);
+            let time: i64 = row.get(1).map_err(fail)?;
+            if let Some(parts) =
+                series.get_mut(&number).filter(|parts| parts.kept_since.is_none_or(|since| time >= since))
+            {
+                parts.sums.add(window, time, &row::read(row, 2, &self.file)?);
             }
         }
         Ok(series.into_values().collect())
@@ -213,10 +267,13 @@ impl CandleReader for Reader {
             .map_err(fail)?;
         let (from, before) = (scan.from.unwrap_or(i64::MIN), scan.before.unwrap_or(i64::MAX));
         for interval in scan.intervals {
+            let since = kept::of_interval(&transaction, *interval).map_err(fail)?;
             let mut rows = statement.query((interval.seconds(), from, before)).map_err(fail)?;
             while let Some(row) = rows.next().map_err(fail)? {
-                if let Some(pair) = pairs.get(&row.get::<_, i64>(0).map_err(fail)?) {
-                    each(pair, *interval, row.get(1).map_err(fail)?, &row::read(row, 2, &self.file)?);
+                let (series, time): (i64, i64) = (row.get(0).map_err(fail)?, row.get(1).map_err(fail)?);
+                let whole = since.get(&series).is_none_or(|since| time >= *since);
+                if let Some(pair) = pairs.get(&series).filter(|_| whole) {
+                    each(pair, *interval, time, &row::read(row, 2, &self.file)?);
                 }
             }
         }

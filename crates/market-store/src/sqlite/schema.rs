@@ -70,6 +70,13 @@ pub(super) const CANDLES: Schema = Schema { application_id: 0x6b6f_6863, steps: 
         CASE WHEN CAST(t AS REAL) > 0 THEN CAST(v AS REAL) / CAST(t AS REAL) END AS a,
         count, buy_count, sell_count, clamped_only, updated_at
     FROM candles JOIN series ON series.id = candles.series;
+", "
+    CREATE TABLE kept (
+        series   INTEGER NOT NULL,
+        interval INTEGER NOT NULL,
+        since    INTEGER NOT NULL,
+        PRIMARY KEY (series, interval)
+    ) STRICT, WITHOUT ROWID;
 "] };
 
 /// Brings the file to the newest version; refuses one that is newer still, or somebody else's.

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use market_data::{Interval, PairKey};
+use market_data::{Candle, Deltas, Interval, PairKey};
 use market_store::{
-    CachedStore, CandleQuery, CandleStore, FlushError, MemoryStore, Positions, SqliteStore, StoreError,
-    Window,
+    CachedStore, CandleQuery, CandleReader, CandleStore, Flush, FlushError, Flushed, MemoryStore, Positions,
+    Retention, SqliteStore, StoreError, Window,
 };
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::SystemTime;
 
 use crate::support::{GROUP, advance, deltas, dump, flush, flush_as, partition};
 
@@ -92,4 +95,156 @@ fn after_a_flush_that_failed_the_file_says_what_is_true() {
     };
     let candles = reader.candles(&query).unwrap();
     assert_eq!((candles.len(), candles[0].candle.count), (1, 1), "a reader of before sees it too");
+}
+
+const HOUR: i64 = 3_600;
+/// Minutes for an hour, all else for three; forgotten after a day without a trade.
+const SHORT: Retention =
+    Retention { minutes: Some(Duration::from_secs(3_600)), longer: Some(Duration::from_secs(3 * 3_600)) };
+
+fn short() -> MemoryStore {
+    MemoryStore::new().retention(SHORT)
+}
+
+fn clock() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().cast_signed()
+}
+
+fn flush_at(store: &mut dyn CandleStore, deltas: &Deltas, now: i64) -> Flushed {
+    store.flush(&Flush { group: GROUP, advances: &[], deltas, now }).unwrap()
+}
+
+/// What the file shows to other processes.
+fn shown(path: &Path) -> Vec<(PairKey, Interval, i64, Candle)> {
+    let mut reader = SqliteStore::open(path).unwrap().reader().unwrap();
+    let all = dump(&mut *reader, GROUP);
+    let mut asked = Vec::new();
+    for pair in ["a", "b", "c"].map(|pair| PairKey::new("1", pair)) {
+        for interval in Interval::ALL {
+            let groups = [GROUP.to_owned()];
+            let query = CandleQuery {
+                groups: &groups,
+                pair: &pair,
+                interval,
+                from: None,
+                before: None,
+                limit: 9_999,
+            };
+            let found = reader.candles(&query).unwrap();
+            asked
+                .extend(found.into_iter().map(|stored| (pair.clone(), interval, stored.time, stored.candle)));
+        }
+    }
+    assert_eq!(asked, all, "candle by candle or all at once");
+    all
+}
+
+/// A walk through the file takes place and comes to its end.
+fn walked(store: &mut dyn CandleStore, now: i64) {
+    for _ in 0..40 {
+        flush_at(store, &Deltas::default(), now);
+    }
+}
+
+#[test]
+fn what_is_no_longer_kept_is_deleted_from_the_file_and_only_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("market.db");
+    let mut store = CachedStore::open(&path, short).unwrap();
+    let now = clock();
+    flush_at(&mut store, &deltas(&[("b", 1_000 * HOUR, "7")]), now);
+    for hour in 1_000..1_200 {
+        flush_at(&mut store, &deltas(&[("a", hour * HOUR + 60, "2"), ("a", hour * HOUR + 1_800, "3")]), now);
+    }
+    let rows = || -> i64 {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection.query_row("SELECT count(*) FROM candles", [], |row| row.get(0)).unwrap()
+    };
+    assert!(rows() > 1_000);
+    walked(&mut store, now + HOUR);
+    let kept = dump(&mut *store.reader().unwrap(), GROUP);
+    assert_eq!(rows(), kept.len() as i64);
+    assert!(kept.iter().any(|(pair, ..)| pair.pair == "b"), "a pair's age is its own");
+    assert_eq!(shown(&path), kept);
+    let since = |reader: &mut dyn CandleReader| {
+        Interval::ALL.map(|interval| reader.kept_since(GROUP, &PairKey::new("1", "a"), interval).unwrap())
+    };
+    let told = since(&mut *store.reader().unwrap());
+    assert_eq!(told[0], Some(1_199 * HOUR + 1_800 - HOUR));
+    assert_eq!(since(&mut *SqliteStore::open(&path).unwrap().reader().unwrap()), told);
+    drop(store);
+    let mut store = CachedStore::open(&path, short).unwrap();
+    assert_eq!(dump(&mut *store.reader().unwrap(), GROUP), kept);
+    assert_eq!(since(&mut *store.reader().unwrap()), told);
+    // Late trades for what is gone are expired, before and after, and begin nothing anew.
+    let late = flush_at(&mut store, &deltas(&[("a", 1_100 * HOUR, "9")]), now + HOUR);
+    assert_eq!((late.expired, late.candles.iter().all(Candle::is_empty)), (7, true));
+    assert_eq!(shown(&path), kept);
+    // Nor does a longer retention bring back what is gone.
+    drop(store);
+    let store = CachedStore::open(&path, MemoryStore::new).unwrap();
+    assert_eq!(dump(&mut *store.reader().unwrap(), GROUP), kept);
+    assert_eq!(since(&mut *store.reader().unwrap()), told);
+}
+
+#[test]
+fn the_cache_is_the_memory_alone_whatever_is_late_forgotten_deleted_or_started_anew() {
+    for seed in 1..9u64 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("market.db");
+        // Beside the cache, what a memory of the same retention has, and what one has that keeps all.
+        let (mut model, mut plain) = (short(), MemoryStore::new());
+        let mut store = CachedStore::open(&path, short).unwrap();
+        let mut random = seed;
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        let (mut now, mut market) = (clock() - 48 * HOUR, 1_000 * HOUR);
+        let mut expired = 0;
+        for _ in 0..120 {
+            now += next(2 * 1_800).cast_signed();
+            market += next(4_000).cast_signed();
+            let trades: Vec<(&str, i64, String)> = (0..next(4))
+                .map(|_| {
+                    let late = if next(3) == 0 { next(6 * 3_600) } else { next(600) };
+                    // One of them is traded seldom, and forgotten now and then.
+                    let pair = if next(40) == 0 { "c" } else { ["a", "b"][next(2) as usize] };
+                    (pair, market - late.cast_signed(), format!("1.{}", next(1_000)))
+                })
+                .collect();
+            let trades: Vec<_> =
+                trades.iter().map(|(pair, at, price)| (*pair, *at, price.as_str())).collect();
+            let parts = deltas(&trades);
+            let flushed = flush_at(&mut store, &parts, now);
+            assert_eq!(flushed, flush_at(&mut model, &parts, now), "seed {seed}");
+            flush_at(&mut plain, &parts, now);
+            expired += flushed.expired;
+            if next(12) == 0 {
+                drop(store);
+                store = CachedStore::open(&path, short).unwrap();
+                flush_at(&mut model, &Deltas::default(), clock());
+            }
+            let kept = dump(&mut *store.reader().unwrap(), GROUP);
+            assert_eq!(kept, dump(&mut *model.reader().unwrap(), GROUP), "seed {seed}");
+            if next(6) == 0 {
+                let whole: BTreeMap<_, _> = dump(&mut *plain.reader().unwrap(), GROUP)
+                    .into_iter()
+                    .map(|(pair, interval, time, candle)| ((pair, interval, time), candle))
+                    .collect();
+                for (pair, interval, time, candle) in shown(&path) {
+                    assert_eq!(
+                        whole.get(&(pair, interval, time)),
+                        Some(&candle),
+                        "seed {seed}: no part of a candle"
+                    );
+                }
+            }
+        }
+        assert!(expired > 0);
+        let end = now + 2 * HOUR;
+        walked(&mut store, end);
+        flush_at(&mut model, &Deltas::default(), end);
+        assert_eq!(shown(&path), dump(&mut *model.reader().unwrap(), GROUP), "seed {seed}");
+    }
 }
