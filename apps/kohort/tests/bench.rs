@@ -71,6 +71,50 @@ fn the_pipeline_of_a_file_for_people() {
     assert!(folder.path().join("kept/candles.db").exists());
 }
 
+/// Market's pipeline with so many trades and these flags: nothing may be lost.
+fn market(count: u64, flags: &[&str]) -> Value {
+    let count = count.to_string();
+    let args = ["pipeline", "--service", "market", "--count", &count, "--partitions", "1", "--json"];
+    let measured = json(&[&args, flags].concat());
+    assert_eq!(
+        (&measured["service"], &measured["count_off_by"]),
+        (&"market".into(), &0.into()),
+        "{measured}"
+    );
+    assert!(measured["cpu_s_per_million"]["store"].as_f64() > Some(0.0), "{measured}");
+    measured
+}
+
+#[test]
+fn a_cache_counts_every_trade_with_and_without_its_file() {
+    for flags in [&[][..], &["--store", "memory:"]] {
+        let measured = market(8000, flags);
+        assert_eq!(measured["trades_kept"], measured["trades"], "{measured}");
+    }
+}
+
+#[test]
+fn of_a_cache_that_drops_old_days_those_are_counted_that_it_keeps() {
+    // Ten days of 6,354 trades.
+    let measured = market(63_540, &["--store", "memory:", "--retention"]);
+    let kept = measured["trades_kept"].as_u64().expect("a count");
+    assert!((7 * 6_354..=9 * 6_354).contains(&kept), "{measured}");
+}
+
+#[test]
+#[ignore = "needs KOHORT_TEST_REDIS, host:port of an empty Redis"]
+fn a_cache_in_redis_counts_every_trade() {
+    let host = std::env::var("KOHORT_TEST_REDIS").expect("KOHORT_TEST_REDIS");
+    let url = format!("redis://{host}");
+    let own = format!("self={}", std::process::id());
+    let measured = market(8000, &["--store", &url, "--pids", &own]);
+    assert!(measured["servers_cpu_s_per_million"]["self"].is_number(), "{measured}");
+    // What the run has left there would be counted by another.
+    let output = bench(&["pipeline", "--service", "market", "--store", &url], repository());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("has keys already"), "{output:?}");
+}
+
 #[test]
 fn what_cannot_be_measured_is_refused_with_the_mend() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -86,6 +130,9 @@ fn what_cannot_be_measured_is_refused_with_the_mend() {
     std::fs::write(&file, "\n").expect("write");
     let file = file.to_str().expect("a path");
     assert!(refused(&["pipeline", "--trades", file]).contains("holds no trades"));
+    assert!(refused(&["pipeline", "--retention"]).contains("hint: add `--service market`"));
+    assert!(refused(&["pipeline", "--topic", "t"]).contains("--bootstrap-server"));
+    assert!(refused(&["pipeline", "--pids", "4711"]).contains("NAME=PID"));
 }
 
 #[test]

@@ -10,4 +10,4 @@ pub mod movers;
 pub mod service;
 
 pub use candles::Settings;
-pub use service::{Market, start, store_file};
+pub use service::{Market, start, start_on, store_file};

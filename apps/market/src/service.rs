@@ -27,7 +27,15 @@ pub struct Market {
 /// A [`Complaint`] where the file asks for what cannot be, and a cache that cannot be opened. Needs a tokio runtime.
 pub fn start(settings: &Settings) -> anyhow::Result<Market> {
     let (name, store) = open_store(settings)?;
-    let road = Road::start(settings, &name, store)?;
+    start_on(settings, &name, store)
+}
+
+/// Starts everything over a cache that is open already, by the name that other services have for it.
+///
+/// # Errors
+/// A [`Complaint`] where the file asks for what cannot be. Needs a tokio runtime.
+pub fn start_on(settings: &Settings, name: &str, store: Box<dyn CandleStore>) -> anyhow::Result<Market> {
+    let road = Road::start(settings, name, store)?;
     let api = Api::new(road.readers().clone(), road.groups().to_vec());
     Ok(Market { road, api })
 }

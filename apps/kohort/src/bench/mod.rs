@@ -3,6 +3,7 @@
 //! What is measured runs in a process of its own, so that its processor time and memory are its own; what measures is not counted.
 
 mod assignors;
+mod cache;
 mod groups;
 mod load;
 mod pipeline;
@@ -20,6 +21,7 @@ Examples:
   kohort bench pipeline
   kohort bench pipeline --trades trades.jsonl.zst --count 5000000 --partitions 4
   kohort bench pipeline --count 100000 --json
+  kohort bench pipeline --service market --store redis://127.0.0.1:6379
   kohort bench push --rate 10000
   kohort bench broker
   kohort bench groups --rounds 20

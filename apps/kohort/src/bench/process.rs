@@ -10,6 +10,29 @@ use anyhow::{Context, bail};
 /// A broker that is asked to begin has begun by then, or never will.
 const START_MAX: Duration = Duration::from_secs(30);
 
+/// A server that somebody else runs, by its process: `NAME=PID`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pid {
+    pub(super) name: String,
+    pub(super) pid: u32,
+}
+
+impl std::str::FromStr for Pid {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Pid, String> {
+        let named = text.split_once('=').filter(|(name, _)| !name.is_empty());
+        let pid = named.and_then(|(name, pid)| Some(Pid { name: name.to_owned(), pid: pid.parse().ok()? }));
+        pid.ok_or_else(|| "write `NAME=PID`, such as `redis=4711`".to_owned())
+    }
+}
+
+impl std::fmt::Display for Pid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.name, self.pid)
+    }
+}
+
 /// A process of our own program. Dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -79,12 +102,7 @@ impl Process {
 
     /// The processor time that it has used; `None` where the operating system does not say.
     pub(super) fn cpu(&self) -> Option<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
-        // The name in brackets may hold anything; behind it the fields are numbers.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
-        let per_second = rustix::param::clock_ticks_per_second().max(1);
-        Some(Duration::from_millis((ticks(11)? + ticks(12)?) * 1000 / per_second))
+        cpu(self.child.id())
     }
 
     /// The most memory that it has held, in bytes.
@@ -99,6 +117,16 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The processor time that a process has used; `None` where the operating system does not say, or there is no such process.
+pub(super) fn cpu(pid: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in brackets may hold anything; behind it the fields are numbers.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    Some(Duration::from_millis((ticks(11)? + ticks(12)?) * 1000 / per_second))
 }
 
 /// The most memory that this process has held, in bytes.
@@ -129,5 +157,17 @@ mod tests {
         let sum = (0..5_000_000u64).fold(0u64, |sum, n| sum.rotate_left(3) ^ n);
         assert!(own_cpu() > before, "{sum}");
         assert!(own_peak_memory().is_none_or(|bytes| bytes > 1 << 20));
+        if cfg!(target_os = "linux") {
+            assert!(cpu(std::process::id()).is_some() && cpu(u32::MAX).is_none());
+        }
+    }
+
+    #[test]
+    fn a_server_is_named_with_its_process() {
+        let pid: Pid = "redis=4711".parse().unwrap();
+        assert_eq!((pid.pid, pid.to_string().as_str()), (4711, "redis=4711"));
+        for wrong in ["4711", "=4711", "redis=", "redis=-1", "redis=x"] {
+            assert!(wrong.parse::<Pid>().unwrap_err().contains("NAME=PID"), "{wrong}");
+        }
     }
 }

@@ -83,6 +83,13 @@ impl RedisStore {
         ping.push(&[b"PING"]);
         self.link.ask(&ping).map(drop)
     }
+
+    /// Whether the database has no key at all, ours or another's.
+    pub fn is_empty(&mut self) -> Result<bool, StoreError> {
+        let mut size = Commands::default();
+        size.push(&[b"DBSIZE"]);
+        Ok(self.link.ask(&size)?.into_iter().all(|reply| reply == Reply::Int(0)))
+    }
 }
 
 impl Positions for RedisStore {
