@@ -12,8 +12,8 @@ use anyhow::Context;
 use candles::Settings;
 use market_data::{Interval, PairKey};
 use market_store::{
-    CachedStore, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, MemoryStore, Positions,
-    RedisAddress, RedisStore, Retention, Scan, StoreError, TopicPartition,
+    Advance, CachedStore, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, MemoryStore,
+    Positions, RedisAddress, RedisStore, Retention, Scan, StoreError, TopicPartition,
 };
 
 /// Opens the cache that the file names, or the memory, alone or in front of a file.
@@ -62,6 +62,10 @@ impl Positions for Counted {
 
     fn positions(&mut self, group: &str) -> Result<Vec<Claim>, StoreError> {
         self.store.positions(group)
+    }
+
+    fn advance(&mut self, group: &str, advances: &[Advance]) -> Result<(), FlushError> {
+        self.store.advance(group, advances)
     }
 }
 
@@ -125,7 +129,6 @@ pub(super) fn held(
 #[cfg(test)]
 mod tests {
     use market_data::{Aggregator, Place};
-    use market_store::Advance;
 
     use super::*;
 
