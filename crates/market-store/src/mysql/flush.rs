@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use market_data::{Candle, Delta, Interval, Pair, PairKey, Prices, Symbols};
+use market_data::{Candle, Delta, Interval, Pair, PairKey, Symbols};
 use mysql::prelude::Queryable;
-use mysql::{Conn, Value};
+use mysql::{Conn, Params, Value};
 
 use super::address::MySqlAddress;
 use super::known::{Key, Memory, Series, Span};
@@ -16,6 +16,8 @@ use crate::{Flush, FlushError, Flushed, StoreError};
 /// Rows that one statement writes or asks for. A few sizes, so that the statements of all sizes stay prepared; parsing a thousand rows of
 /// text would cost the server as much again as writing them.
 const SIZES: [usize; 7] = [1_000, 300, 100, 30, 10, 3, 1];
+/// Rows that one bulk statement of a MariaDB carries. More are no cheaper, and the server has all of them in memory.
+const BULK: usize = 2_000;
 /// Conditions that one question has, at most: servers bound the memory in which they plan one.
 const ASKED_MAX: usize = 300;
 /// Bytes of values that one statement carries, at most: a small part of what servers take (`max_allowed_packet`, 16 or 64 MiB).
@@ -25,6 +27,8 @@ const STATEMENT_BYTES_MAX: usize = 512 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Flusher {
     groups: HashMap<String, Memory>,
+    /// Whether the server takes many rows as one statement of one row (`COM_STMT_BULK_EXECUTE`): a MariaDB does. `None` until it was asked.
+    pub(super) bulk: Option<bool>,
 }
 
 impl Flusher {
@@ -34,7 +38,11 @@ impl Flusher {
         let mut memory = self.groups.remove(flush.group).unwrap_or_default();
         let address = link.address().clone();
         let candles = link.transaction(|connection| {
-            let mut writer = Writer { connection, address: &address, flush };
+            let bulk = match self.bulk {
+                Some(known) => known,
+                None => *self.bulk.insert(is_mariadb(connection, &address)?),
+            };
+            let mut writer = Writer { connection, address: &address, flush, bulk };
             writer.flush(&mut memory)
         })?;
         memory.forget();
@@ -48,10 +56,19 @@ struct Writer<'a> {
     connection: &'a mut Conn,
     address: &'a MySqlAddress,
     flush: &'a Flush<'a>,
+    /// See [`Flusher::bulk`].
+    bulk: bool,
 }
 
-/// A candle's row: its key, the whole candle, and its prices.
-type CandleRow = (Key, Candle, Prices);
+/// A candle's row: its key, and which of the flush's candles it is.
+type CandleRow = (Key, u32);
+
+/// Whether the server is a MariaDB.
+fn is_mariadb(connection: &mut Conn, address: &MySqlAddress) -> Result<bool, StoreError> {
+    let version: Option<Vec<u8>> =
+        connection.query_first("SELECT VERSION()").map_err(|error| failure(address, error))?;
+    Ok(version.is_some_and(|version| String::from_utf8_lossy(&version).contains("MariaDB")))
+}
 
 impl Writer<'_> {
     fn flush(&mut self, memory: &mut Memory) -> Result<Vec<Candle>, FlushError> {
@@ -74,19 +91,23 @@ impl Writer<'_> {
             };
             candles[at as usize] = candle;
             // An empty part is no trade and no row.
-            let Some(prices) = candle.prices() else { continue };
-            // A second part of a candle that the first one made: one row.
-            if let Some(row) = new.last_mut().filter(|row| row.0 == key) {
-                *row = (key, candle, prices);
+            if candle.is_empty() {
+                continue;
+            }
+            let row = (key, at);
+            // A second part of a candle that the first one made or changed: one row.
+            let mut before = new.last_mut().into_iter().chain(changed.last_mut());
+            if let Some(before) = before.find(|before| before.0 == key) {
+                *before = row;
             } else if is_new {
-                new.push((key, candle, prices));
+                new.push(row);
             } else {
-                changed.push((key, candle, prices));
+                changed.push(row);
             }
         }
         // New rows are inserted and not "inserted or updated": if one were there after all, it must not be written over.
-        self.write(&new, "")?;
-        self.write(&changed, &update_clause())?;
+        self.write(&new, &candles, "")?;
+        self.write(&changed, &candles, " ON DUPLICATE KEY UPDATE candle = VALUES(candle)")?;
         self.note_spans(memory, &numbers, &candles)?;
         Ok(candles)
     }
@@ -229,25 +250,37 @@ impl Writer<'_> {
     }
 
     /// Writes rows of candles; `clause` says what happens to one that is there.
-    fn write(&mut self, rows: &[CandleRow], clause: &str) -> Result<(), StoreError> {
-        let columns = row::WRITTEN.join(", ");
+    fn write(&mut self, rows: &[CandleRow], candles: &[Candle], clause: &str) -> Result<(), StoreError> {
+        let now = self.flush.now;
+        let values = |&((interval, time, series), at): &CandleRow| {
+            let candle = &candles[at as usize];
+            let column = row::write(time, candle, &candle.prices()?, now);
+            Some([interval.seconds().into(), time.into(), series.into(), Value::Bytes(column)])
+        };
         let one = format!("({})", repeat("?", row::WRITTEN.len(), ", "));
+        let insert = format!("INSERT INTO candles ({}) VALUES ", row::WRITTEN.join(", "));
+        if self.bulk {
+            for some in rows.chunks(BULK) {
+                let rows = some.iter().filter_map(values).map(|row| Params::Positional(row.into()));
+                self.connection
+                    .exec_batch(format!("{insert}{one}{clause}"), rows)
+                    .map_err(|error| failure(self.address, error))?;
+            }
+            return Ok(());
+        }
         let mut rest = rows;
         while !rest.is_empty() {
             let mut sizes = SIZES.into_iter().filter(|size| *size <= rest.len());
             let mut size = sizes.next().unwrap_or(1);
-            let mut values = Vec::with_capacity(size * row::WRITTEN.len());
-            for ((interval, time, series), candle, prices) in &rest[..size] {
-                row::write(&mut values, (interval.seconds(), *time, *series), candle, prices, self.flush.now);
-            }
-            while bytes(&values) > STATEMENT_BYTES_MAX
+            let mut rows: Vec<Value> = Vec::with_capacity(size * row::WRITTEN.len());
+            rows.extend(rest[..size].iter().filter_map(values).flatten());
+            while bytes(&rows) > STATEMENT_BYTES_MAX
                 && let Some(smaller) = sizes.next()
             {
                 size = smaller;
-                values.truncate(size * row::WRITTEN.len());
+                rows.truncate(size * row::WRITTEN.len());
             }
-            let marks = repeat(&one, size, ", ");
-            self.execute(&format!("INSERT INTO candles ({columns}) VALUES {marks}{clause}"), values)?;
+            self.execute(&format!("{insert}{}{clause}", repeat(&one, size, ", ")), rows)?;
             rest = &rest[size..];
         }
         Ok(())
@@ -328,13 +361,6 @@ impl Writer<'_> {
     fn lost(&self, key: Key) -> StoreError {
         self.damaged("candle", format!("{key:?}, which was just read and is not remembered"))
     }
-}
-
-/// What happens to a candle's row that is there: everything but its key is replaced.
-fn update_clause() -> String {
-    let set: Vec<String> =
-        row::WRITTEN[row::KEY..].iter().map(|column| format!("{column} = VALUES({column})")).collect();
-    format!(" ON DUPLICATE KEY UPDATE {}", set.join(", "))
 }
 
 /// Cuts a list into parts of the sizes for which statements are kept, none above `most`.

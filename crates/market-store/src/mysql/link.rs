@@ -131,6 +131,10 @@ fn connect(address: &MySqlAddress, purpose: Purpose, schema: &Schema) -> Result<
         ))
         .map_err(fail)?;
     schema::prepare(&mut connection, address, schema)?;
+    if schema.bytes_only {
+        // Else the server takes all that comes for UTF-8, and looks through every byte: a third of what it spends on a flush.
+        connection.query_drop("SET NAMES binary").map_err(fail)?;
+    }
     Ok(connection)
 }
 

@@ -1,8 +1,8 @@
 //! The store in a MySQL or MariaDB database.
 //!
 //! **Layout.** As in SQLite: one table of candles, clustered by `(interval_s, candle_time, series)`, time before pair, because a flush
-//! touches the latest candles of many pairs. Prices and sums are texts, digit for digit; nothing in SQL adds them. The views
-//! `kline_1m` ... `kline_1d` show them as the original's columns, as decimals. A candle's time is its key, so no year ever
+//! touches the latest candles of many pairs. A candle is one column ([`row`]): prices and sums as texts, digit for digit; nothing in SQL
+//! adds them. The views `kline_1m` ... `kline_1d` show them as the original's columns, as decimals. A candle's time is its key, so no year ever
 //! overwrites another.
 //!
 //! **Who waits for whom.** Every claim and every flush begins with the row of its group in `candle_groups` and holds it to the end.
@@ -55,6 +55,13 @@ impl MySqlStore {
             Err(error) if !error.is_retriable() => Err(error),
             _ => Ok(store),
         }
+    }
+
+    /// Writes as to a MySQL, whatever the server is: for a proxy on the way that does not know MariaDB's bulk statements.
+    #[must_use]
+    pub fn without_bulk(mut self) -> MySqlStore {
+        self.flusher.bulk = Some(false);
+        self
     }
 
     /// Connects and makes the tables, as the first claim would.

@@ -1,7 +1,7 @@
-//! The tables, and how an older database becomes a newer one.
+//! The tables and their version.
 //!
-//! Each definition commits by itself, so a step may die half-way: every statement of it may be run again, and the version is
-//! written behind the last one.
+//! Each definition commits by itself, so a process may die half-way: every statement may be run again, and the version is written behind
+//! the last one. No version but the newest was ever released, so there is nothing yet that leads from one to the next.
 
 use market_data::Interval;
 use mysql::prelude::Queryable;
@@ -9,6 +9,7 @@ use mysql::{Conn, params};
 
 use super::address::MySqlAddress;
 use super::link::failure;
+use super::row::{AS_OPEN, Field};
 use crate::StoreError;
 
 /// How long a process waits for another one that makes the tables, in seconds.
@@ -22,8 +23,10 @@ pub(crate) struct Schema {
     pub(crate) known: i64,
     /// The tables, beside the mark and the views.
     pub(crate) tables: &'static [&'static str],
-    /// What makes version 1.
-    pub(crate) version_1: &'static [&'static str],
+    /// What makes them.
+    pub(crate) definitions: &'static [&'static str],
+    /// Whether every text in them is bytes ([`super::link`] tells the server).
+    pub(crate) bytes_only: bool,
     /// The views, by name.
     pub(crate) views: fn() -> Vec<(String, String)>,
     /// Where positions are.
@@ -41,17 +44,18 @@ pub(crate) struct PositionTables {
 /// Candles.
 pub(super) const CANDLES: Schema = Schema {
     mark: "candle_store",
-    known: 1,
+    known: 2,
     tables: &["candle_groups", "candle_positions", "candle_series", "candle_spans", "candles"],
-    version_1: &VERSION_1,
+    definitions: &DEFINITIONS,
+    bytes_only: true,
     views: || Interval::ALL.map(|interval| (format!("kline_{interval}"), view(interval))).to_vec(),
     positions: PositionTables { groups: "candle_groups", positions: "candle_positions" },
 };
 
-/// Version 1. Texts that come from outside are bytes: a collation would take `A` for `a`, or `a` for `a` with a space behind it.
+/// Texts that come from outside are bytes: a collation would take `A` for `a`, or `a` for `a` with a space behind it.
 ///
-/// Rows of `candles` lie by time, then by pair: see the layout in [`super`]. Numbers are kept digit for digit, as text.
-const VERSION_1: [&str; 5] = [
+/// Rows of `candles` lie by time, then by pair: see the layout in [`super`]. What is in a `candle`: [`super::row`].
+const DEFINITIONS: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS candle_groups (
         group_id VARBINARY(512) NOT NULL PRIMARY KEY,
         changes  BIGINT NOT NULL
@@ -83,43 +87,49 @@ const VERSION_1: [&str; 5] = [
         interval_s  MEDIUMINT UNSIGNED NOT NULL,
         candle_time BIGINT NOT NULL,
         series      INT UNSIGNED NOT NULL,
-        o           VARCHAR(400) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-        h           VARCHAR(400) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-        l           VARCHAR(400) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-        c           VARCHAR(400) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-        v           VARCHAR(100) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-        t           VARCHAR(100) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-        count       BIGINT UNSIGNED NOT NULL,
-        buy_count   BIGINT UNSIGNED NOT NULL,
-        sell_count  BIGINT UNSIGNED NOT NULL,
-        open_at     BIGINT NOT NULL,
-        close_at    BIGINT NOT NULL,
-        orders      VARBINARY(255) NOT NULL,
-        updated_at  BIGINT NOT NULL,
+        candle      VARBINARY(2500) NOT NULL,
         PRIMARY KEY (interval_s, candle_time, series)
     ) ENGINE = InnoDB",
 ];
 
 /// The view of one interval, for programs that read the original's tables: its names, its columns, its decimals.
 fn view(interval: Interval) -> String {
-    let decimal = |column: &str| format!("CAST(candles.{column} AS DECIMAL(65,30))");
-    let numbers: String = ["o", "c", "h", "l", "v", "t"].map(|n| format!("{} AS {n}, ", decimal(n))).concat();
+    let text = |field: Field| {
+        format!("SUBSTRING_INDEX(SUBSTRING_INDEX(candles.candle, ' ', {}), ' ', -1)", field as usize)
+    };
+    let decimal = |text: &str| format!("CAST({text} AS DECIMAL(65,30))");
+    let number = |field: Field| decimal(&text(field));
+    let price = |field: Field| {
+        let (own, open) = (text(field), text(Field::Open));
+        decimal(&format!("IF({own} = '{AS_OPEN}', {open}, {own})"))
+    };
+    let time = |field: Field| format!("candles.candle_time + CAST({} AS SIGNED)", text(field));
+    let count = |field: Field| format!("CAST({} AS UNSIGNED)", text(field));
+    let (v, t) = (number(Field::VolumeUsd), number(Field::TokenVolume));
     format!(
         "CREATE OR REPLACE VIEW kline_{interval} AS SELECT
             CONVERT(candle_series.chain_id USING utf8mb4) AS chain_id,
             CONVERT(candle_series.pair_address USING utf8mb4) AS pair_address,
-            candles.candle_time, candles.open_at, candles.close_at, {numbers}
-            CAST({} / NULLIF({}, 0) AS DECIMAL(65,30)) AS a,
-            candles.count, candles.buy_count, candles.sell_count, candles.updated_at,
+            candles.candle_time, {} AS open_at, {} AS close_at,
+            {} AS o, {} AS c, {} AS h, {} AS l, {v} AS v, {t} AS t, CAST({v} / NULLIF({t}, 0) AS DECIMAL(65,30)) AS a,
+            {} AS count, {} AS buy_count, {} AS sell_count, CAST({} AS SIGNED) AS updated_at,
             CONVERT(candle_series.group_id USING utf8mb4) AS group_id
          FROM candles JOIN candle_series ON candle_series.id = candles.series WHERE candles.interval_s = {}",
-        decimal("v"),
-        decimal("t"),
+        time(Field::OpenAfter),
+        time(Field::CloseAfter),
+        number(Field::Open),
+        price(Field::Close),
+        price(Field::High),
+        price(Field::Low),
+        count(Field::Count),
+        count(Field::BuyCount),
+        count(Field::SellCount),
+        text(Field::UpdatedAt),
         interval.seconds()
     )
 }
 
-/// Brings the database to the newest version; refuses one that is newer still, or tables of another program.
+/// Makes the tables; refuses those of another version, or of another program.
 pub(super) fn prepare(
     connection: &mut Conn,
     address: &MySqlAddress,
@@ -144,7 +154,7 @@ pub(super) fn prepare(
             "CREATE TABLE IF NOT EXISTS {mark} (id TINYINT NOT NULL PRIMARY KEY, version INT NOT NULL) ENGINE = InnoDB"
         );
         connection.query_drop(make_mark).map_err(fail)?;
-        for step in schema.version_1 {
+        for step in schema.definitions {
             connection.query_drop(step).map_err(fail)?;
         }
         for (_, view) in (schema.views)() {
@@ -191,6 +201,13 @@ fn version(connection: &mut Conn, address: &MySqlAddress, schema: &Schema) -> Re
         })?;
     match version.unwrap_or(0) {
         newer if newer > known => Err(StoreError::Newer { store: store(), found: newer, known }),
+        older if older > 0 && older < known => Err(StoreError::Unsuitable {
+            store: store(),
+            why: format!(
+                "its tables are of version {older}, which no release wrote, and this program writes version {known}: name a new, empty \
+                 database; its candles are made anew from the topics"
+            ),
+        }),
         version => Ok(version),
     }
 }

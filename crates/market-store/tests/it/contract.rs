@@ -17,6 +17,10 @@ fn each(test: impl Fn(&mut dyn CandleStore)) {
     if let Some(database) = MySql::new() {
         test(&mut database.store());
     }
+    // As to a MySQL, which has no bulk statements.
+    if let Some(database) = MySql::new() {
+        test(&mut database.store().without_bulk());
+    }
     test(&mut CachedStore::open(&folder.path().join("market.db"), MemoryStore::new).unwrap());
     if let Some(redis) = redis::given() {
         test(&mut redis.store().retention(Retention::OFF));

@@ -48,6 +48,25 @@ fn three_writers_share_one_database_and_lose_nothing() {
 
 #[test]
 #[ignore = "needs KOHORT_TEST_MYSQL"]
+fn more_rows_than_one_statement_takes_are_written_and_written_anew() {
+    let (one, other) = (MySql::required(), MySql::required());
+    let trades: Vec<(&str, i64, &str)> = (1..=2_345).map(|minute| ("a", 60 * minute, "2")).collect();
+    let trades = deltas(&trades);
+    let dumps = [one.store(), other.store().without_bulk()].map(|mut store| {
+        let mut claim = store.claim(GROUP, &[partition(0)]).unwrap().remove(0);
+        for n in 1..=2 {
+            flush(&mut store, &[advance(&claim, n)], &trades).unwrap();
+            claim.position = Some(n);
+        }
+        dump(&mut *store.reader().unwrap(), GROUP)
+    });
+    assert_eq!(dumps[0].len(), trades.candles.len());
+    assert!(dumps[0].iter().all(|(_, interval, _, candle)| *interval != Interval::M1 || candle.count == 2));
+    assert_eq!(dumps[0], dumps[1]);
+}
+
+#[test]
+#[ignore = "needs KOHORT_TEST_MYSQL"]
 fn what_another_process_wrote_is_read_before_it_is_merged() {
     let database = MySql::required();
     let (mut one, mut other) = (database.store(), database.store());
@@ -111,6 +130,10 @@ fn databases_that_are_no_store_are_refused_with_the_mend() {
     newer.store().connect().unwrap();
     newer.login().query_drop("UPDATE candle_store SET version = 99").unwrap();
     assert!(matches!(newer.store().connect().unwrap_err(), StoreError::Newer { found: 99, .. }));
+    newer.login().query_drop("UPDATE candle_store SET version = 1").unwrap();
+    let error = newer.store().connect().unwrap_err();
+    assert!(matches!(error, StoreError::Unsuitable { .. }) && !error.is_retriable(), "{error:?}");
+    assert!(error.to_string().contains("of version 1"), "{error}");
 }
 
 #[test]
@@ -260,5 +283,9 @@ fn the_views_speak_the_original_names_and_hold_every_year() {
     ];
     assert_eq!(first[..9], wanted);
     assert_eq!(first[9..], [one.as_str(), "2", "2", "0", "1700000000"]);
-    assert_eq!((second[0].parse::<i64>().unwrap(), &second[10]), (year, &"1".to_owned()));
+    // One trade: all four prices are one, and both times.
+    let (start, at, four) = (year.to_string(), (60 + year).to_string(), decimal("4."));
+    let [start, at, four] = [&start, &at, &four].map(String::as_str);
+    assert_eq!(second[..7], [start, at, at, four, four, four, four]);
+    assert_eq!(second[7..], [one.as_str(), &one, &one, "1", "1", "0", "1700000000"]);
 }

@@ -16,14 +16,15 @@ pub(super) const WALLETS: Schema = Schema {
         "wallet_addresses",
         "wallet_address_version",
     ],
-    version_1: &VERSION_1,
+    definitions: &DEFINITIONS,
+    bytes_only: false,
     views: Vec::new,
     positions: PositionTables { groups: "wallet_groups", positions: "wallet_positions" },
 };
 
 /// Texts that come from outside are bytes: a collation would take `A` for `a`. What they may be long, the reader of trades says
 /// (`market_data::decode`).
-const VERSION_1: [&str; 10] = [
+const DEFINITIONS: [&str; 10] = [
     "CREATE TABLE IF NOT EXISTS wallet_groups (
         group_id VARBINARY(512) NOT NULL PRIMARY KEY,
         changes  BIGINT NOT NULL
