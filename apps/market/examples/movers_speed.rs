@@ -1,13 +1,18 @@
-//! How long movers take, and what they remember, with many active pairs in a store in memory.
+//! What many active pairs take in a store in memory, how long movers and lists take, and how long those wait who ask for them.
 //!
 //! `cargo run --release -p market --example movers_speed -- [PAIRS] [TRADES A PAIR]`
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use candles::api::Readers;
+use market::api::Api;
 use market::movers::{Movers, WINDOWS};
 use market_data::{Aggregator, Deltas, Place};
 use market_store::{CandleStore, Flush, MemoryStore, Scan, Window};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const GROUP: &str = "movers";
 const DAY: i64 = 86_400;
@@ -66,45 +71,89 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut reader, mut movers) = (store.reader()?, Movers::new(&[GROUP.to_owned()]));
     // Each time a minute later, as on a page that stays open; the first finds the past too.
     for minute in 0..5 {
-        let begun = Instant::now();
+        let watch = Watch::new();
         let tables = movers.find(&mut *reader, END + minute * 60)?;
-        let took = begun.elapsed().as_secs_f64() * 1e3;
+        let took = watch.took();
         let found = WINDOWS.iter().zip(&tables).map(|((name, _), table)| format!("{name} {}", table.len()));
-        let more = memory().saturating_sub(filled) >> 20;
-        println!(
-            "all windows: {took:.0} ms; movers {}; {more} MiB more",
-            found.collect::<Vec<_>>().join(", ")
-        );
+        println!("movers of all windows: {took}; {}", found.collect::<Vec<_>>().join(", "));
     }
     let groups = [GROUP.to_owned()];
     for _ in 0..3 {
-        let begun = Instant::now();
+        let watch = Watch::new();
         let listed = reader.pairs(&groups, Window { start: END - DAY, end: END })?.len();
-        println!("the list of {listed} pairs: {:.0} ms", begun.elapsed().as_secs_f64() * 1e3);
-        let begun = Instant::now();
+        println!("the list of {listed} pairs: {}", watch.took());
+        let watch = Watch::new();
         let named = reader.names(&groups)?.len();
-        println!("the names of {named} pairs: {:.0} ms", begun.elapsed().as_secs_f64() * 1e3);
-        let begun = Instant::now();
+        println!("the names of {named} pairs: {}", watch.took());
+        let watch = Watch::new();
         reader.newest_trade(&groups)?;
-        println!("the newest trade: {:.2} ms", begun.elapsed().as_secs_f64() * 1e3);
+        println!("the newest trade: {}", watch.took());
     }
     held_up(&store, &groups)?;
-    // Nobody trades for an hour, but for one pair: the others are packed whole.
-    for _ in 0..pairs / 256 {
-        store.clone().flush(&Flush {
-            group: GROUP,
-            advances: &[],
-            deltas: &Default::default(),
-            now: 3_600,
-        })?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(questions(store))
+}
+
+/// What a thread took, by the clock and in time of its processor.
+struct Watch(Instant, u64);
+
+impl Watch {
+    fn new() -> Watch {
+        Watch(Instant::now(), Watch::processor_ns())
     }
-    let tables = movers.find(&mut *reader, END)?;
-    println!(
-        "at rest: {} MiB with {} movers of a day",
-        memory().saturating_sub(before) >> 20,
-        tables[6].len()
-    );
+
+    fn processor_ns() -> u64 {
+        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        stat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
+    }
+
+    fn took(&self) -> String {
+        let processor = (Watch::processor_ns() - self.1) as f64 / 1e6;
+        format!("{:.1} ms ({processor:.1} ms of processor time)", self.0.elapsed().as_secs_f64() * 1e3)
+    }
+}
+
+/// Asks Market's interface for ten seconds, as some open pages do, while trades are flushed.
+async fn questions(store: MemoryStore) -> Result<(), Box<dyn std::error::Error>> {
+    let shared = store.clone();
+    let router = Api::new(Arc::new(Readers::new(move || shared.reader())), vec![GROUP.to_owned()]).router();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let paths = ["/api/movers?window=24h", "/api/movers?window=5m", "/search?query=f7e", "/api/pairs"];
+    let mut asking = tokio::task::JoinSet::new();
+    for path in paths {
+        asking.spawn(async move {
+            let (mut took, mut first) = (Vec::new(), None);
+            let until = Instant::now() + Duration::from_secs(10);
+            while Instant::now() < until {
+                let begun = Instant::now();
+                let bytes = get(address, path).await.unwrap_or(0);
+                took.push(begun.elapsed());
+                first.get_or_insert((begun.elapsed(), bytes));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            (path, took, first)
+        });
+    }
+    while let Some(asked) = asking.join_next().await {
+        let (path, mut took, first) = asked?;
+        took.remove(0);
+        took.sort_unstable();
+        let (median, slow, last) = (took[took.len() / 2], took[took.len() * 99 / 100], took[took.len() - 1]);
+        println!(
+            "{path}: first {first:.0?}, then {} times: median {median:.1?}, p99 {slow:.1?}, longest {last:.1?}",
+            took.len()
+        );
+    }
     Ok(())
+}
+
+/// How many bytes an answer has.
+async fn get(address: SocketAddr, path: &str) -> std::io::Result<usize> {
+    let mut socket = tokio::net::TcpStream::connect(address).await?;
+    socket.write_all(format!("GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes()).await?;
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await
 }
 
 /// The longest that a flush takes while everything is read again and again.

@@ -1,6 +1,6 @@
 //! The store without a file: everything is gone with the last handle.
 //!
-//! Candles are packed but for the newest of each interval (`run`): some eighty to a hundred and sixty bytes each, all in. Reading a
+//! Candles are packed but for the newest of each interval (`run`): 70 to 200 bytes each, all in. Reading a
 //! lot takes the lock again and again, each time for a few pairs: a flush waits for none of it.
 
 mod restore;
@@ -93,21 +93,20 @@ impl MemoryStore {
         self.shared.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands out all series of a group. `each` says how many candles it read.
-    fn each_series(&self, group: &str, mut each: impl FnMut(&Series) -> usize) {
+    /// Hands out all series of a group, with the time of their last trade. `each` says how many candles it read.
+    fn each_series(&self, group: &str, mut each: impl FnMut(&Series, i64) -> usize) {
         let mut at = 0;
         loop {
             // Let go now and then; whoever wants to write has the lock first.
             let shared = self.read();
-            let Some(rest) = shared.groups.get(group).and_then(|of_group| of_group.series.get(at..)) else {
-                return;
-            };
-            if rest.is_empty() {
+            let Some(of_group) = shared.groups.get(group) else { return };
+            let rest = of_group.series[at..].iter().zip(&of_group.last_trades[at..]);
+            if rest.len() == 0 {
                 return;
             }
             let mut read = 0;
-            for series in rest.iter().take(READ_PAIRS) {
-                read += each(series);
+            for (series, last_trade_at) in rest.take(READ_PAIRS) {
+                read += each(series, *last_trade_at);
                 at += 1;
                 if read >= READ_CANDLES {
                     break;
@@ -293,7 +292,7 @@ impl Series {
     ) -> usize {
         let (run, from) = (&self.runs[place(interval)], from.unwrap_or(i64::MIN));
         let mut read = 0;
-        if run.last_time().is_some_and(|last| last >= from) {
+        if run.last_time() >= from {
             run.each(from, before.unwrap_or(i64::MAX), |time, candle| {
                 read += 1;
                 each(time, candle);
@@ -353,10 +352,10 @@ impl CandleReader for MemoryStore {
             let Some(of_group) = shared.groups.get(group) else { continue };
             names.reserve(of_group.series.len());
             drop(shared);
-            self.each_series(group, |series| {
-                if series.last().is_some() {
+            self.each_series(group, |series, last_trade_at| {
+                if series.runs.iter().any(|run| run.last_time() > i64::MIN) {
                     let (token_symbol, base_token_symbol) = series.symbols();
-                    let (pair, last_trade_at) = ((*series.pair).clone(), series.last_trade_at());
+                    let pair = (*series.pair).clone();
                     names.push(PairName { pair, token_symbol, base_token_symbol, last_trade_at });
                 }
                 4
@@ -369,7 +368,7 @@ impl CandleReader for MemoryStore {
         let mut parts = Vec::new();
         let earliest = window.start - (window.end - window.start);
         for group in groups {
-            self.each_series(group, |series| {
+            self.each_series(group, |series, _| {
                 let Some((time, candle)) = series.last() else { return 1 };
                 let mut sums = WindowSums::new();
                 let read = series.between(Interval::M15, Some(earliest), Some(window.end), |time, candle| {
@@ -401,7 +400,7 @@ impl CandleReader for MemoryStore {
         let covers: Vec<_> =
             covers.flat_map(|(at, covers)| covers.into_iter().map(move |cover| (at, cover))).collect();
         let mut sums = vec![Candle::EMPTY; stretches.len()];
-        self.each_series(group, |series| {
+        self.each_series(group, |series, _| {
             let mut read = 0;
             for (at, cover) in &covers {
                 let sum = &mut sums[*at];
@@ -422,7 +421,7 @@ impl CandleReader for MemoryStore {
         scan: &Scan<'_>,
         each: &mut dyn FnMut(&PairKey, Interval, i64, &Candle),
     ) -> Result<(), StoreError> {
-        self.each_series(scan.group, |series| {
+        self.each_series(scan.group, |series, _| {
             let mut read = 1;
             for interval in scan.intervals {
                 read += series.between(*interval, scan.from, scan.before, |time, candle| {

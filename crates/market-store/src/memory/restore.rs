@@ -92,7 +92,7 @@ impl MemoryStore {
         let groups: Vec<String> = self.read().groups.keys().cloned().collect();
         let mut latest = i64::MIN;
         for group in groups {
-            self.each_series(&group, |series| {
+            self.each_series(&group, |series, _| {
                 latest = latest.max(series.marks.since[place(interval)]);
                 1
             });

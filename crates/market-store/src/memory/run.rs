@@ -11,8 +11,11 @@ use crate::StoredCandle;
 const ROWS_MAX: u32 = 64;
 
 /// Candles by their start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Run {
+    /// The start of the newest candle; `i64::MIN` if there is none. Beside the others' of the pair, so that a run that has nothing of a time
+    /// need not be looked into.
+    last: i64,
     /// `None` if there is no candle, or if the run rests: then the newest is packed like the others.
     newest: Option<Box<(i64, Candle)>>,
     /// In order, none of them empty; all before `newest`.
@@ -39,10 +42,16 @@ struct Row {
     end: usize,
 }
 
+impl Default for Run {
+    fn default() -> Run {
+        Run { last: i64::MIN, newest: None, chunks: Vec::new() }
+    }
+}
+
 impl Run {
-    /// The start of the newest candle.
-    pub(super) fn last_time(&self) -> Option<i64> {
-        self.newest.as_ref().map(|newest| newest.0).or_else(|| self.chunks.last().map(|chunk| chunk.last))
+    /// The start of the newest candle; `i64::MIN` if there is none.
+    pub(super) fn last_time(&self) -> i64 {
+        self.last
     }
 
     /// The newest candle.
@@ -58,6 +67,7 @@ impl Run {
 
     /// Merges a part into its candle and gives the whole.
     pub(super) fn merge(&mut self, time: i64, part: &Candle) -> Candle {
+        self.last = self.last.max(time);
         if let Some(newest) = &mut self.newest {
             if time == newest.0 {
                 newest.1.merge(part);
@@ -108,7 +118,9 @@ impl Run {
         if let Some(chunk) = self.chunks.first_mut().filter(|chunk| chunk.first < time) {
             chunk.drop_before(time);
         }
-        self.newest.take_if(|newest| newest.0 < time);
+        if self.last < time {
+            (self.last, self.newest) = (i64::MIN, None);
+        }
     }
 
     /// Hands out the candles that start at or after `from` and before `before`, oldest first.
@@ -442,7 +454,7 @@ mod tests {
                     Step::Rest => run.rest(),
                 }
                 prop_assert_eq!(run.last(), model.last_key_value().map(|(time, candle)| (*time, *candle)));
-                prop_assert_eq!(run.last_time(), model.keys().last().copied());
+                prop_assert_eq!(run.last_time(), model.keys().last().copied().unwrap_or(i64::MIN));
             }
             assert_same(&run, &model, i64::MIN, i64::MAX);
             assert_same(&run, &model, span.0 * 60, span.1 * 60);
