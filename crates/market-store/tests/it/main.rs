@@ -6,6 +6,7 @@ mod cached;
 mod charts;
 mod contract;
 mod file;
+mod memory;
 mod merged;
 mod mysql;
 mod redis;
