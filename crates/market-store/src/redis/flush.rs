@@ -1,7 +1,13 @@
-//! One flush: what is not known is read, the parts are merged here, exactly, and one script checks and writes.
+//! One flush: what is not known is read, the parts are merged here, exactly, and one transaction writes.
 //!
-//! The script writes only if nobody else has written the group since: a *version*, another after each flush, says so. It is read
-//! ahead of the candles, so whatever comes between is noticed. Then all is read again.
+//! It writes only if nobody else has written the group since. A *version*, another after each flush, says so: it is read ahead of the
+//! candles, and looked at again, with the positions, once both are watched (`WATCH`). Whoever changes one of them after that makes Redis
+//! run nothing of the transaction. If somebody has, all is read again.
+//!
+//! What Redis has run of a transaction it does not take back when a command fails, so nothing in it may fail. Whether Redis may
+//! write at all (memory, disk, replica) it checks itself ahead of the whole; that each key is what it should be is looked at beside the
+//! watching. Sorted sets are not watched themselves, because others share them; who makes one into something else between the two
+//! has destroyed its candles anyway.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -10,9 +16,9 @@ use std::time::Duration;
 use market_data::{Candle, Delta, Interval, PairKey};
 
 use super::keys::{self, GroupKeys, candles_key, pair_field, partition_field};
-use super::link::{Link, Script};
+use super::link::Link;
 use super::series::Record;
-use super::wire::{Args, Commands, Reply, WireError};
+use super::wire::{Commands, Reply, WireError};
 use super::{member, publish};
 use crate::retention::{Marks, Retention, place};
 use crate::{Flush, FlushError, Flushed, StoreError};
@@ -27,8 +33,10 @@ const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Commands that go out together at most, so that replies do not pile up.
 const COMMANDS_MAX: usize = 2_000;
-/// Fields of one `HMGET`.
+/// Fields of one `HMGET` or `HSET`, members of one `ZADD` or `ZREM`.
 const FIELDS_MAX: usize = 1_000;
+/// Removes what is too old.
+const DROP: &str = include_str!("drop.lua");
 /// Missing candles of one series are read with one command if no more than so many intervals lie between them.
 const GAP_MAX: i64 = 8;
 
@@ -118,16 +126,25 @@ impl Known {
             merged.add(delta, stored);
         }
         self.note_last_trades(flush, &numbers, &merged.candles);
-        let (command_keys, args) =
-            self.command(settings, &keys, flush, &numbers, &before, &ours, &merged, link)?;
-        let asked = if settings.publish { publish::who_listens() } else { Commands::default() };
-        let (reply, listeners) = link.run_script(Script::Flush, &command_keys, &args.0, &asked)?;
-        match outcome(reply, flush).map_err(|error| error.into_flush_error(link))? {
-            Outcome::Done => {}
-            Outcome::Moved => return Ok(Tried::Moved),
-            Outcome::Fenced(error) => return Err(error),
+        let changes = self.changes(settings, flush, &numbers, &before, &merged);
+        match self.watch(link, &keys, flush, &changes)? {
+            Watched::Ready => {}
+            Watched::Moved => return Ok(Tried::Moved),
+            Watched::Fenced(error) => return Err(error),
         }
-        self.version = Some(args.1);
+        let version = format!("{:016x}", random()).into_bytes();
+        let mut commands =
+            self.transaction(settings, &keys, flush, &before, &ours, &merged, &version, &changes);
+        let last = commands.len() - 1;
+        if settings.publish {
+            commands.append(&publish::who_listens());
+        }
+        let mut replies = link.execute(&commands)?;
+        let listeners = replies.split_off((last + 1).min(replies.len()));
+        if !executed(replies).map_err(|error| link.failure(error))? {
+            return Ok(Tried::Moved);
+        }
+        self.version = Some(version);
         if settings.publish && publish::somebody_listens(&listeners) {
             publish::publish(link, flush, &merged.candles);
         }
@@ -155,11 +172,10 @@ impl Known {
             let mut commands = Commands::default();
             commands.push(&[b"HMGET", keys.state.as_bytes(), b"version", b"newest"]);
             for fields in fields.chunks(FIELDS_MAX) {
-                let mut args = Args::default();
-                args.push("HMGET");
-                args.push(&keys.series);
-                fields.iter().for_each(|field| args.push(field));
-                commands.push_args(&args);
+                commands.begin(2 + fields.len());
+                commands.arg("HMGET");
+                commands.arg(&keys.series);
+                fields.iter().for_each(|field| commands.arg(field));
             }
             let mut replies = link.ask(&commands)?.into_iter();
             let read = |reply: Option<Reply>| reply.unwrap_or(Reply::Array(Vec::new())).array();
@@ -301,38 +317,16 @@ impl Known {
         }
     }
 
-    /// The script's keys, and its arguments with the version that they leave. See `flush.lua`.
-    #[expect(clippy::too_many_arguments, reason = "called at one place, which has them all")]
-    fn command(
+    /// What changes in each sorted set, and with which series' keys the time to live is renewed.
+    fn changes(
         &mut self,
         settings: Settings,
-        keys: &GroupKeys,
         flush: &Flush<'_>,
         numbers: &[u32],
         before: &HashMap<u32, Marks>,
-        ours: &str,
         merged: &Merged,
-        link: &mut Link,
-    ) -> Result<(Args, (Args, Vec<u8>)), StoreError> {
-        let run = link.run()?;
-        let (mut command_keys, mut args) = (Args::default(), Args::default());
-        [&keys.positions, &keys.state, &keys.series].into_iter().for_each(|key| command_keys.push(key));
-        let next_version = format!("{:016x}", random()).into_bytes();
-        args.push(&run);
-        args.push(self.version.as_deref().unwrap_or_default());
-        args.push(&next_version);
-        args.push(ours);
-        args.push_int(settings.retention.rest().map_or(0, |rest| rest.saturating_mul(2)));
-        args.push_int(flush.advances.len() as i64);
-        for advance in flush.advances {
-            args.push(partition_field(&advance.partition));
-            args.push(keys::claimed(advance.epoch, advance.from));
-            args.push(keys::claimed(advance.epoch, Some(advance.to)));
-        }
-        args.push_int(self.newest.unwrap_or(0));
-
+    ) -> BTreeMap<(u32, Interval), Change> {
         let mut changes: BTreeMap<(u32, Interval), Change> = BTreeMap::new();
-        args.push_int(before.len() as i64);
         for (number, before) in before {
             let series = &mut self.series[*number as usize];
             let renew = series.record.touch(settings.retention, flush.now);
@@ -346,21 +340,109 @@ impl Known {
                         moved.then(|| (before.since(interval), series.record.marks().since[place(interval)]));
                 }
             }
-            args.push(&series.field);
-            args.push(series.record.write());
         }
         for (at, delta) in flush.deltas.candles.iter().enumerate() {
             if !merged.candles[at].is_empty() {
                 changes.entry((numbers[delta.pair as usize], delta.interval)).or_default().deltas.push(at);
             }
         }
-        let mut text = String::new();
-        for ((number, interval), change) in changes {
-            candles_key(&self.series[number as usize].field, interval, &mut text);
-            command_keys.push(&text);
-            change.write(ours, flush, merged, &mut args, &mut text);
+        changes
+    }
+
+    /// Watches the group's positions and state, and sees whether they are what the flush rests on, and each key what it should be.
+    fn watch(
+        &self,
+        link: &mut Link,
+        keys: &GroupKeys,
+        flush: &Flush<'_>,
+        changes: &BTreeMap<(u32, Interval), Change>,
+    ) -> Result<Watched, StoreError> {
+        let mut commands = Commands::default();
+        // Of a try that ended here.
+        commands.push(&[b"UNWATCH"]);
+        commands.push(&[b"WATCH", keys.positions.as_bytes(), keys.state.as_bytes()]);
+        commands.push(&[b"HMGET", keys.state.as_bytes(), b"run", b"version"]);
+        commands.push(&[b"HLEN", keys.series.as_bytes()]);
+        for advance in flush.advances {
+            let field = partition_field(&advance.partition);
+            commands.push(&[b"HGET", keys.positions.as_bytes(), field.as_bytes()]);
         }
-        Ok((command_keys, (args, next_version)))
+        let mut key = String::new();
+        for (number, interval) in changes.keys() {
+            candles_key(&self.series[*number as usize].field, *interval, &mut key);
+            commands.push(&[b"ZCARD", key.as_bytes()]);
+        }
+        let mut replies = link.ask(&commands)?.into_iter().skip(2);
+        let failure = |error| link.failure(error);
+        let state = replies.next().unwrap_or(Reply::Array(Vec::new())).array().map_err(failure)?;
+        let mut state = state.into_iter().map(|reply| Ok(reply.bulk()?.unwrap_or_default()));
+        let mut field = || state.next().unwrap_or(Ok(Vec::new())).map_err(failure);
+        let (run, version) = (field()?, field()?);
+        let ours = link.run()?;
+        if run != ours.as_bytes() {
+            // Another run of the server than the one of the claims: their epochs are no longer good (`restarted.lua`).
+            link.claim([&keys.positions, &keys.state], &[ours])?;
+            return Ok(Watched::Moved);
+        }
+        for (advance, found) in flush.advances.iter().zip(replies.skip(1)) {
+            let found = found.text().map_err(|error| link.failure(error))?;
+            let found = if found.is_empty() { "0 -" } else { found.as_str() };
+            if found != keys::claimed(advance.epoch, advance.from) {
+                let (found_epoch, found) = keys::read_claimed(found).unwrap_or_default();
+                return Ok(Watched::Fenced(FlushError::Fenced {
+                    partition: advance.partition.clone(),
+                    epoch: advance.epoch,
+                    from: advance.from,
+                    found_epoch,
+                    found,
+                }));
+            }
+        }
+        let same = self.version.as_deref().unwrap_or_default() == version;
+        Ok(if same { Watched::Ready } else { Watched::Moved })
+    }
+
+    /// From `MULTI` to `EXEC`: positions, the version that the flush leaves, records of series, candles.
+    #[expect(clippy::too_many_arguments, reason = "called at one place, which has them all")]
+    fn transaction(
+        &self,
+        settings: Settings,
+        keys: &GroupKeys,
+        flush: &Flush<'_>,
+        before: &HashMap<u32, Marks>,
+        ours: &str,
+        merged: &Merged,
+        version: &[u8],
+        changes: &BTreeMap<(u32, Interval), Change>,
+    ) -> Commands {
+        let mut commands = Commands::default();
+        commands.push(&[b"MULTI"]);
+        for advance in flush.advances {
+            let field = partition_field(&advance.partition);
+            let moved = keys::claimed(advance.epoch, Some(advance.to));
+            commands.push(&[b"HSET", keys.positions.as_bytes(), field.as_bytes(), moved.as_bytes()]);
+        }
+        let newest = self.newest.unwrap_or(0).to_string();
+        commands.push(&[b"HSET", keys.state.as_bytes(), b"version", version, b"newest", newest.as_bytes()]);
+        let numbers: Vec<u32> = before.keys().copied().collect();
+        for numbers in numbers.chunks(FIELDS_MAX) {
+            commands.begin(2 + 2 * numbers.len());
+            commands.arg("HSET");
+            commands.arg(&keys.series);
+            for number in numbers {
+                let series = &self.series[*number as usize];
+                commands.arg(&series.field);
+                commands.arg(series.record.write());
+            }
+        }
+        let time_to_live = settings.retention.rest().map_or(0, |rest| rest.saturating_mul(2)).to_string();
+        let (mut key, mut text) = (String::new(), String::new());
+        for ((number, interval), change) in changes {
+            candles_key(&self.series[*number as usize].field, *interval, &mut key);
+            change.write(&key, ours, flush, merged, &time_to_live, &mut commands, &mut text);
+        }
+        commands.push(&[b"EXEC"]);
+        commands
     }
 
     fn remember(&mut self, flush: &Flush<'_>, numbers: &[u32], candles: &[Candle]) {
@@ -428,78 +510,106 @@ struct Change {
 }
 
 impl Change {
-    fn write(&self, ours: &str, flush: &Flush<'_>, merged: &Merged, args: &mut Args, text: &mut String) {
-        match self.drop {
-            Some((from, below)) => {
-                args.push(from.map_or("-inf".to_owned(), |from| from.to_string()));
-                args.push_int(below);
-            }
-            None => args.push(""),
+    #[expect(clippy::too_many_arguments, reason = "called at one place, which has them all")]
+    fn write(
+        &self,
+        key: &str,
+        ours: &str,
+        flush: &Flush<'_>,
+        merged: &Merged,
+        time_to_live: &str,
+        commands: &mut Commands,
+        text: &mut String,
+    ) {
+        let time = |at: usize| flush.deltas.candles[at].time;
+        if let Some((from, below)) = self.drop {
+            let from = from.map_or_else(|| "-inf".to_owned(), |from| from.to_string());
+            let below = below.to_string();
+            let args = ["EVAL", DROP, "1", key, &from, &below, ours];
+            commands.push(&args.map(str::as_bytes));
         }
-        args.push(if self.renew { "1" } else { "" });
-        let old = |at: &&usize| merged.old[**at].is_some();
-        args.push_int(self.deltas.iter().filter(old).count() as i64);
-        for at in &self.deltas {
-            if let Some(old) = &merged.old[*at] {
+        let old: Vec<(usize, &Candle)> =
+            self.deltas.iter().filter_map(|at| Some((*at, merged.old[*at].as_deref()?))).collect();
+        for old in old.chunks(FIELDS_MAX) {
+            commands.begin(2 + old.len());
+            commands.arg("ZREM");
+            commands.arg(key);
+            for (at, candle) in old {
                 text.clear();
-                member::write(ours, flush.deltas.candles[*at].time, old, text);
-                args.push(&*text);
+                member::write(ours, time(*at), candle, text);
+                commands.arg(&*text);
             }
         }
-        args.push_int(self.deltas.len() as i64);
-        for at in &self.deltas {
-            let time = flush.deltas.candles[*at].time;
-            text.clear();
-            member::write(ours, time, &merged.candles[*at], text);
-            args.push_int(time);
-            args.push(&*text);
+        for deltas in self.deltas.chunks(FIELDS_MAX) {
+            commands.begin(2 + 2 * deltas.len());
+            commands.arg("ZADD");
+            commands.arg(key);
+            for at in deltas {
+                text.clear();
+                member::write(ours, time(*at), &merged.candles[*at], text);
+                commands.arg(time(*at).to_string());
+                commands.arg(&*text);
+            }
+        }
+        if self.renew {
+            commands.push(&[b"EXPIRE", key.as_bytes(), time_to_live.as_bytes()]);
         }
     }
 }
 
-/// How the script ended.
-enum Outcome {
-    Done,
+/// What was found where a flush is about to write.
+enum Watched {
+    Ready,
+    /// Somebody else wrote meanwhile.
     Moved,
     Fenced(FlushError),
 }
 
-struct Unreadable(WireError);
-
-impl Unreadable {
-    fn into_flush_error(self, link: &Link) -> FlushError {
-        link.failure(self.0).into()
-    }
-}
-
-impl From<WireError> for Unreadable {
-    fn from(error: WireError) -> Unreadable {
-        Unreadable(error)
-    }
-}
-
-fn outcome(reply: Reply, flush: &Flush<'_>) -> Result<Outcome, Unreadable> {
-    let mut words = reply.array()?.into_iter().map(Reply::text);
-    let mut word = || words.next().unwrap_or_else(|| Ok(String::new()));
-    match word()?.as_str() {
-        "done" => Ok(Outcome::Done),
-        "moved" => Ok(Outcome::Moved),
-        "fenced" => {
-            let advance = word()?.parse::<usize>().ok().and_then(|at| flush.advances.get(at));
-            let (found_epoch, found) = keys::read_claimed(&word()?).unwrap_or_default();
-            let advance = advance.ok_or_else(|| WireError::Protocol("a fence at no partition".to_owned()))?;
-            Ok(Outcome::Fenced(FlushError::Fenced {
-                partition: advance.partition.clone(),
-                epoch: advance.epoch,
-                from: advance.from,
-                found_epoch,
-                found,
-            }))
+/// Whether a transaction was run; `false` if what it watched had changed. The replies are those from `MULTI` to `EXEC`.
+fn executed(mut replies: Vec<Reply>) -> Result<bool, WireError> {
+    let executed = replies.pop();
+    // One that is refused while Redis queues it says why; `EXEC` says then only that nothing was run.
+    for reply in replies {
+        if let Reply::Error(why) = reply {
+            return Err(WireError::Refused(why));
         }
-        other => Err(WireError::Protocol(format!("the script's answer `{other}`")).into()),
+    }
+    match executed {
+        Some(Reply::Bulk(None)) => Ok(false),
+        Some(Reply::Array(replies)) => {
+            for reply in replies {
+                if let Reply::Error(why) = reply {
+                    return Err(WireError::Refused(why));
+                }
+            }
+            Ok(true)
+        }
+        Some(Reply::Error(why)) => Err(WireError::Refused(why)),
+        other => Err(WireError::Protocol(format!("`EXEC` was answered with `{other:?}`"))),
     }
 }
 
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_was_run_or_not_or_could_not_be() {
+        let ok = || Reply::Status("OK".to_owned());
+        let queued = || Reply::Status("QUEUED".to_owned());
+        let run = |last| executed(vec![ok(), queued(), last]);
+        assert!(run(Reply::Array(vec![Reply::Int(1)])).unwrap());
+        assert!(!run(Reply::Bulk(None)).unwrap());
+        let refused = |text: &str| Reply::Error(text.to_owned());
+        let why = executed(vec![ok(), refused("OOM full"), refused("EXECABORT")]).unwrap_err();
+        assert!(why.to_string().contains("OOM full"), "{why}");
+        let why = run(Reply::Array(vec![Reply::Int(1), refused("WRONGTYPE x")])).unwrap_err();
+        assert!(why.to_string().contains("WRONGTYPE"), "{why}");
+        assert!(matches!(run(ok()), Err(WireError::Protocol(_))));
+        assert!(matches!(executed(Vec::new()), Err(WireError::Protocol(_))));
+    }
 }

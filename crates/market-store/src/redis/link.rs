@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::wire::{Args, Commands, Reply, Wire, WireError};
+use super::wire::{Commands, Reply, Wire, WireError};
 use crate::StoreError;
 
 /// How long a connection may take.
@@ -12,7 +12,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 const CLAIM: &str = concat!(include_str!("restarted.lua"), include_str!("claim.lua"));
-const FLUSH: &str = concat!(include_str!("restarted.lua"), include_str!("flush.lua"));
 
 /// Where Redis is, and how to log in.
 #[derive(Clone, PartialEq, Eq)]
@@ -92,19 +91,12 @@ fn decoded(text: &str) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "a name or password that is not UTF-8".to_owned())
 }
 
-/// Which script.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Script {
-    Claim,
-    Flush,
-}
-
 /// A connection that is made when it is needed.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) address: RedisAddress,
     open: Option<Open>,
-    /// A writer's connection is looked at more closely than a reader's, and knows the scripts.
+    /// A writer's connection is looked at more closely than a reader's, and knows the script.
     writes: bool,
     /// What was last said about Redis's settings: said once, and again when it changes.
     said: Vec<String>,
@@ -115,8 +107,8 @@ struct Open {
     wire: Wire,
     /// The server's own id of this run: another after each restart.
     run: String,
-    /// The scripts' hashes.
-    scripts: [String; 2],
+    /// The hash of the script of claims.
+    claim: String,
     fresh: bool,
 }
 
@@ -155,24 +147,29 @@ impl Link {
         self.settle(replies)
     }
 
-    /// Runs a script; the replies to the commands that go with it follow its own, errors among them as they are.
-    pub(super) fn run_script(
-        &mut self,
-        script: Script,
-        keys: &Args,
-        args: &Args,
-        beside: &Commands,
-    ) -> Result<(Reply, Vec<Reply>), StoreError> {
+    /// Runs the script of claims (`claim.lua`).
+    pub(super) fn claim(&mut self, keys: [&str; 2], args: &[String]) -> Result<Reply, StoreError> {
         let open = self.open()?;
-        let mut called = open.call(script, keys, args, beside);
+        let mut called = open.claim(keys, args);
         if matches!(&called, Err(WireError::Refused(text)) if text.starts_with("NOSCRIPT")) {
             // Somebody threw the scripts away.
-            called = load_scripts(&mut open.wire).and_then(|scripts| {
-                open.scripts = scripts;
-                open.call(script, keys, args, beside)
+            called = load_script(&mut open.wire).and_then(|script| {
+                open.claim = script;
+                open.claim(keys, args)
             });
         }
         self.settle(called)
+    }
+
+    /// Sends a transaction on the connection on which [`Link::ask`] has just sent its `WATCH`: never on another, which watches nothing.
+    /// Errors among the replies are as they are.
+    pub(super) fn execute(&mut self, commands: &Commands) -> Result<Vec<Reply>, StoreError> {
+        let Some(open) = &mut self.open else {
+            return Err(StoreError::Away { store: self.address.to_string(), source: "not connected".into() });
+        };
+        open.fresh = false;
+        let replies = open.wire.call(commands);
+        self.settle(replies)
     }
 
     /// The connection goes if it can no longer be relied on.
@@ -211,14 +208,14 @@ impl Link {
     fn connect(&mut self) -> Result<Open, StoreError> {
         let connected = Wire::connect(&self.address.host, CONNECT_TIMEOUT, ANSWER_TIMEOUT);
         let mut wire = connected.map_err(|error| self.failure(error))?;
-        let (run, scripts) = self.greet(&mut wire).map_err(|error| match error {
+        let (run, claim) = self.greet(&mut wire).map_err(|error| match error {
             Greeting::Failed(source) => self.failure(source),
             Greeting::Unsuitable(why) => StoreError::Unsuitable { store: self.address.to_string(), why },
         })?;
-        Ok(Open { wire, run, scripts, fresh: true })
+        Ok(Open { wire, run, claim, fresh: true })
     }
 
-    fn greet(&mut self, wire: &mut Wire) -> Result<(String, [String; 2]), Greeting> {
+    fn greet(&mut self, wire: &mut Wire) -> Result<(String, String), Greeting> {
         if let Some(pass) = &self.address.pass {
             match &self.address.user {
                 Some(user) => wire.ask(&[b"AUTH", user.as_bytes(), pass.as_bytes()])?,
@@ -241,7 +238,7 @@ impl Link {
             ));
         }
         if !self.writes {
-            return Ok((String::new(), Default::default()));
+            return Ok(Default::default());
         }
         let run = field("run_id").to_owned();
         if run.is_empty() {
@@ -256,7 +253,7 @@ impl Link {
             }
             self.said = cautions;
         }
-        Ok((run, load_scripts(wire)?))
+        Ok((run, load_script(wire)?))
     }
 }
 
@@ -315,35 +312,17 @@ fn cautions(wire: &mut Wire) -> Result<Vec<String>, Greeting> {
     Ok(cautions)
 }
 
-fn load_scripts(wire: &mut Wire) -> Result<[String; 2], WireError> {
-    let mut load = |script: &str| wire.ask(&[b"SCRIPT", b"LOAD", script.as_bytes()])?.text();
-    Ok([load(CLAIM)?, load(FLUSH)?])
+fn load_script(wire: &mut Wire) -> Result<String, WireError> {
+    wire.ask(&[b"SCRIPT", b"LOAD", CLAIM.as_bytes()])?.text()
 }
 
 impl Open {
-    fn call(
-        &mut self,
-        script: Script,
-        keys: &Args,
-        args: &Args,
-        beside: &Commands,
-    ) -> Result<(Reply, Vec<Reply>), WireError> {
+    fn claim(&mut self, keys: [&str; 2], args: &[String]) -> Result<Reply, WireError> {
         self.fresh = false;
-        let mut whole = Args::default();
-        whole.push("EVALSHA");
-        whole.push(&self.scripts[usize::from(script == Script::Flush)]);
-        whole.push_int(keys.len() as i64);
-        whole.append(keys);
-        whole.append(args);
-        let mut commands = Commands::default();
-        commands.push_args(&whole);
-        commands.append(beside);
-        let mut replies = self.wire.call(&commands)?.into_iter();
-        match replies.next() {
-            Some(Reply::Error(text)) => Err(WireError::Refused(text)),
-            Some(reply) => Ok((reply, replies.collect())),
-            None => Err(WireError::Protocol("no answer".to_owned())),
-        }
+        let mut command: Vec<&[u8]> = vec![b"EVALSHA", self.claim.as_bytes(), b"2"];
+        command.extend(keys.map(str::as_bytes));
+        command.extend(args.iter().map(String::as_bytes));
+        self.wire.ask(&command)
     }
 }
 

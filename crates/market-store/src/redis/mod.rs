@@ -5,8 +5,9 @@
 //! keep two whole copies side by side in one key, and a reader takes those of its group. What is a group's own has keys of its own:
 //! `kohort:{group}:positions`, `:state`, `:series`.
 //!
-//! **One step.** A claim is a script, and so is a flush: Redis runs each as a whole. The candles are merged here, because Redis has
-//! floating-point numbers only; the script checks that nobody wrote the group since they were read (`flush.lua`, `flush.rs`).
+//! **One step.** A claim is a script, and a flush is a transaction (`MULTI` to `EXEC`): Redis runs each as a whole. The candles are merged
+//! here, because Redis has floating-point numbers only; `WATCH` sees to it that nobody wrote the group since they were read
+//! (`flush.rs`). A flush was a script too: two fifths of Redis' time went into making Lua's strings of the candles.
 //!
 //! **What a crash of Redis takes back.** A Redis that does not write each change to disk before it answers goes back in time when it
 //! crashes: candles and positions together, so they still agree. Whoever claims next begins at the position, though the group
@@ -36,8 +37,8 @@ pub use link::RedisAddress;
 
 use self::flush::{Flusher, Settings};
 use self::keys::GroupKeys;
-use self::link::{Link, Script};
-use self::wire::{Args, Commands, Reply};
+use self::link::Link;
+use self::wire::{Commands, Reply};
 use crate::{
     Advance, CandleReader, CandleStore, Claim, Flush, FlushError, Flushed, Positions, Retention, StoreError,
     TopicPartition,
@@ -97,12 +98,9 @@ impl Positions for RedisStore {
         // A connection that was closed while nobody used it is found now, when asking again does no harm.
         self.probe()?;
         let names = GroupKeys::of(group);
-        let (mut keys, mut args) = (Args::default(), Args::default());
-        keys.push(&names.positions);
-        keys.push(&names.state);
-        args.push(self.link.run()?);
-        partitions.iter().for_each(|partition| args.push(keys::partition_field(partition)));
-        let (reply, _) = self.link.run_script(Script::Claim, &keys, &args, &Commands::default())?;
+        let mut args = vec![self.link.run()?];
+        args.extend(partitions.iter().map(keys::partition_field));
+        let reply = self.link.claim([&names.positions, &names.state], &args)?;
         let found = reply.array().map_err(|error| self.link.failure(error))?;
         let claim = |(partition, found): (&TopicPartition, Reply)| {
             let found = found.text().map_err(|error| self.link.failure(error))?;

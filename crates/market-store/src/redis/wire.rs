@@ -7,7 +7,7 @@ use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
 use redis::io::tcp::TcpSettings;
-use redis::{Cmd, ConnectionLike, IntoConnectionInfo, RedisError, ServerError, Value};
+use redis::{ConnectionLike, IntoConnectionInfo, RedisError, ServerError, Value};
 use thiserror::Error;
 
 /// Why a command was not answered as hoped.
@@ -110,33 +110,6 @@ fn of_server(error: &ServerError) -> String {
     refusal(error.code(), error.details())
 }
 
-/// The arguments of one command, gathered until their number is known.
-#[derive(Debug, Default)]
-pub(super) struct Args(Cmd);
-
-impl Args {
-    pub(super) fn push(&mut self, arg: impl AsRef<[u8]>) {
-        self.0.arg(arg.as_ref());
-    }
-
-    pub(super) fn push_int(&mut self, value: i64) {
-        self.0.arg(value);
-    }
-
-    pub(super) fn append(&mut self, more: &Args) {
-        for arg in more.0.args_iter() {
-            // There are no cursors here, which would be the other kind.
-            if let redis::Arg::Simple(arg) = arg {
-                self.0.arg(arg);
-            }
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.args_iter().len()
-    }
-}
-
 /// Commands that go out together.
 #[derive(Debug, Default)]
 pub(super) struct Commands {
@@ -146,25 +119,45 @@ pub(super) struct Commands {
 
 impl Commands {
     pub(super) fn push(&mut self, args: &[&[u8]]) {
-        let mut command = Cmd::new();
-        args.iter().for_each(|arg| {
-            command.arg(arg);
-        });
-        self.push_command(&command);
+        self.begin(args.len());
+        args.iter().for_each(|arg| self.arg(arg));
     }
 
-    pub(super) fn push_args(&mut self, args: &Args) {
-        self.push_command(&args.0);
-    }
-
-    fn push_command(&mut self, command: &Cmd) {
+    /// Begins a command of so many arguments, its name among them; each [`Commands::arg`] follows.
+    pub(super) fn begin(&mut self, args: usize) {
         self.count += 1;
-        command.write_packed_command(&mut self.bytes);
+        self.head(b'*', args);
+    }
+
+    pub(super) fn arg(&mut self, arg: impl AsRef<[u8]>) {
+        let arg = arg.as_ref();
+        self.head(b'$', arg.len());
+        self.bytes.extend_from_slice(arg);
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    fn head(&mut self, kind: u8, number: usize) {
+        self.bytes.push(kind);
+        let (mut digits, mut at, mut rest) = ([0; 20], 20, number);
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.bytes.extend_from_slice(&digits[at..]);
+        self.bytes.extend_from_slice(b"\r\n");
     }
 
     pub(super) fn append(&mut self, more: &Commands) {
         self.count += more.count;
         self.bytes.extend_from_slice(&more.bytes);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -282,14 +275,14 @@ mod tests {
 
     #[test]
     fn a_command_is_a_list_of_byte_strings() {
-        let (mut commands, mut args, mut more) = (Commands::default(), Args::default(), Args::default());
+        let (mut commands, mut more) = (Commands::default(), Commands::default());
         commands.push(&[b"GET", b"a\r\n"]);
-        args.push("SET");
-        more.push_int(i64::MIN);
-        args.append(&more);
-        commands.push_args(&args);
+        more.begin(2);
+        more.arg("SET");
+        more.arg(i64::MIN.to_string());
+        commands.append(&more);
         let wanted = "*2\r\n$3\r\nGET\r\n$3\r\na\r\n\r\n*2\r\n$3\r\nSET\r\n$20\r\n-9223372036854775808\r\n";
+        assert_eq!(commands.len(), 2);
         assert_eq!(String::from_utf8(commands.bytes).unwrap(), wanted);
-        assert_eq!(args.len(), 2);
     }
 }
