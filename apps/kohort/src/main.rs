@@ -21,6 +21,7 @@ mod feed;
 mod groups;
 mod http;
 mod kafka_consumer_groups;
+mod limits;
 mod output;
 mod produce;
 mod progress;
@@ -120,6 +121,7 @@ fn main() -> ExitCode {
     if let Command::Sim(args) = cli.command {
         return sim::run(args).unwrap_or_else(|error| fail(&error));
     }
+    limits::raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

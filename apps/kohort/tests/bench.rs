@@ -212,11 +212,28 @@ fn assignors_are_timed_full_and_with_a_newcomer() {
 #[test]
 fn every_trade_reaches_the_websocket_and_its_way_is_timed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let args = ["push", "--rate", "300", "--seconds", "2", "--pairs", "7", "--partitions", "2", "--json"];
+    let args = [
+        "push",
+        "--rate",
+        "300",
+        "--seconds",
+        "2",
+        "--pairs",
+        "7",
+        "--partitions",
+        "2",
+        "--json",
+        "--subscribers",
+        "20",
+        "--slow",
+        "3",
+    ];
     let output = bench(&args, folder.path());
     let measured: Value = serde_json::from_str(stdout(&output)).expect("JSON");
     assert_eq!((measured["trades"].as_u64(), measured["pairs"].as_u64()), (Some(600), Some(7)), "{measured}");
     let ms = ["p50_ms", "p99_ms", "p999_ms", "worst_ms"].map(|of| measured[of].as_f64().expect("a time"));
     assert!(ms[0] > 0.0 && ms.is_sorted(), "{measured}");
+    let of_crowd = ["p50_ms", "p99_ms", "worst_ms"].map(|of| measured[format!("subscribers_{of}")].as_f64());
+    assert!(of_crowd[0].is_some_and(|ms| ms > 0.0) && of_crowd.is_sorted(), "{measured}");
     assert!((1..=600).contains(&measured["pushes"].as_u64().expect("a count")), "{measured}");
 }

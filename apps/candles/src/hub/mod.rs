@@ -15,12 +15,14 @@ use std::time::{Duration, Instant};
 
 use market_data::{Candle, Deltas, PairKey};
 use market_store::{CandleQuery, CandleReader, StoredCandle};
-pub use subscribers::{FILTERS_MAX, Filter, Subscriber, Subscribers, TooMany};
+pub use subscribers::{Changes, FILTERS_MAX, Filter, Subscriber, Subscribers, TooMany};
 
 use live::{Key, Live, Source};
 
 /// News that may wait for the hub; a lane that finds more leaves its own out.
 const NEWS_MAX: usize = 4096;
+/// So long news are gathered for one push. Where they come faster than they are taken in, there would never be a push otherwise.
+const GATHER_MAX: Duration = Duration::from_millis(10);
 /// How often candles that listeners follow are read again, for what other processes stored.
 const REREAD: Duration = Duration::from_secs(1);
 /// How often the store is asked for pairs that are followed in any case, and that nobody here has met: it reads every pair's name.
@@ -112,8 +114,10 @@ impl Thread {
             match incoming.recv_timeout(wait) {
                 Ok(news) => {
                     self.take(news);
-                    // Everything that waits becomes one push: a slow listener gets fewer steps, not older ones.
-                    while let Ok(news) = incoming.try_recv() {
+                    // What waits becomes one push: a slow listener gets fewer steps, not older ones.
+                    let until = Instant::now() + GATHER_MAX;
+                    while Instant::now() < until {
+                        let Ok(news) = incoming.try_recv() else { break };
                         self.take(news);
                     }
                 }

@@ -15,6 +15,10 @@ const SUBSCRIBERS_MAX: usize = 10_240;
 /// Things that one listener may ask for.
 pub const FILTERS_MAX: usize = 1024;
 
+/// Candles that wait for one listener before only the newest of each chart does. Who follows all pairs and reads nothing would otherwise
+/// have every candle that ever began waiting for it.
+const WAITING_MAX: usize = 16 * 1024;
+
 /// Ways to leave fields of a [`Filter`] out, and the one of any case.
 const KINDS: usize = 9;
 
@@ -147,9 +151,47 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     filters: BTreeSet<Filter>,
-    /// The newest state of each candle that waits: a slow listener misses steps, never the last one, and a candle takes its
-    /// place once however often it changes.
-    waiting: BTreeMap<Key, Candle>,
+    waiting: Changes,
+    /// Older candles are left out when so many wait, if that is more than [`WAITING_MAX`].
+    waiting_max: usize,
+}
+
+/// What changed for a listener since it asked last.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The newest state of each candle that changed: a slow listener misses steps, never the last one, and a candle takes its place once
+    /// however often it changes.
+    pub candles: BTreeMap<Key, Candle>,
+    /// The listener was so slow that of some charts only the newest candle is here, and what older ones came to is not.
+    pub skipped: bool,
+}
+
+impl State {
+    fn put(&mut self, key: &Key, candle: &Candle) {
+        self.waiting.candles.insert(key.clone(), *candle);
+        if self.waiting.candles.len() > self.waiting_max.max(WAITING_MAX) {
+            self.keep_newest();
+        }
+    }
+
+    /// Leaves the newest candle of each chart.
+    fn keep_newest(&mut self) {
+        let mut newest: BTreeMap<Key, Candle> = BTreeMap::new();
+        // In the order of charts, and of time within each.
+        let mut all = std::mem::take(&mut self.waiting.candles).into_iter().peekable();
+        while let Some((key, candle)) = all.next() {
+            let is_older =
+                all.peek().is_some_and(|((pair, interval, _), _)| (pair, *interval) == (&key.0, key.1));
+            if is_older {
+                self.waiting.skipped = true;
+            } else {
+                newest.insert(key, candle);
+            }
+        }
+        // Gone through again only when there are twice as many: each candle pays for a step or two.
+        self.waiting_max = 2 * newest.len();
+        self.waiting.candles = newest;
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -234,7 +276,7 @@ impl Subscribers {
                     wanted.met = Some(Arc::clone(pair));
                 }
                 for subscriber in wanted.by.values() {
-                    lock(&subscriber.state).waiting.insert(key.clone(), *candle);
+                    lock(&subscriber.state).put(key, candle);
                     subscriber.news.notify_one();
                 }
             }
@@ -272,16 +314,16 @@ impl Subscriber {
         list.remove(filter, self.number);
         let mut state = lock(&self.shared.state);
         let removed = state.filters.remove(filter);
-        let State { filters, waiting } = &mut *state;
-        waiting.retain(|key, _| filters.iter().any(|filter| filter.wants(key)));
+        let State { filters, waiting, .. } = &mut *state;
+        waiting.candles.retain(|key, _| filters.iter().any(|filter| filter.wants(key)));
         removed
     }
 
     /// Waits until something changed, and takes the newest state of all that did.
-    pub async fn next(&self) -> BTreeMap<Key, Candle> {
+    pub async fn next(&self) -> Changes {
         loop {
             let waiting = std::mem::take(&mut lock(&self.shared.state).waiting);
-            if !waiting.is_empty() {
+            if !waiting.candles.is_empty() {
                 return waiting;
             }
             self.shared.news.notified().await;
@@ -327,7 +369,7 @@ mod tests {
             subscribers.publish(&others);
             subscribers.publish(&[(key("a", Interval::M1), candle(count))]);
         }
-        let waiting = slow.next().await;
+        let waiting = slow.next().await.candles;
         assert_eq!(waiting.len(), 1);
         assert_eq!(waiting.into_values().next().unwrap().count, 1000);
     }
@@ -339,12 +381,12 @@ mod tests {
         listener.subscribe(filter(None, None)).unwrap();
         let changed = [(key("a", Interval::M1), Candle::EMPTY), (key("b", Interval::D1), Candle::EMPTY)];
         subscribers.publish(&changed);
-        assert_eq!(listener.next().await.len(), 2);
+        assert_eq!(listener.next().await.candles.len(), 2);
         assert!(listener.unsubscribe(&filter(None, None)));
         assert!(!listener.unsubscribe(&filter(None, None)));
         listener.subscribe(filter(Some("b"), None)).unwrap();
         subscribers.publish(&changed);
-        assert_eq!(listener.next().await.into_keys().next().unwrap().0.pair, "b");
+        assert_eq!(listener.next().await.candles.into_keys().next().unwrap().0.pair, "b");
     }
 
     #[tokio::test]
@@ -356,7 +398,7 @@ mod tests {
         assert!(subscribers.charts().is_empty(), "nobody has seen the pair yet");
         subscribers
             .publish(&[(key("aBC", Interval::M1), Candle::EMPTY), (key("abd", Interval::M1), Candle::EMPTY)]);
-        assert_eq!(listener.next().await.into_keys().collect::<Vec<_>>(), [key("aBC", Interval::M1)]);
+        assert_eq!(listener.next().await.candles.into_keys().collect::<Vec<_>>(), [key("aBC", Interval::M1)]);
         assert_eq!(subscribers.charts(), BTreeSet::from([(PairKey::new("1", "aBC"), Interval::M1)]));
         assert!(listener.unsubscribe(&wish));
         let list = lock(&subscribers.list);
@@ -381,7 +423,7 @@ mod tests {
             fast.spawn(async move {
                 let mut newest = 0;
                 while newest < STATES {
-                    for ((of, ..), candle) in listener.next().await {
+                    for ((of, ..), candle) in listener.next().await.candles {
                         assert_eq!(of.pair, pair);
                         assert!(candle.count > newest, "a state comes once and in order");
                         newest = candle.count;
@@ -402,10 +444,37 @@ mod tests {
         }
         // Nobody has asked for these yet: one state waits, the last.
         for (pair, listener) in slow {
-            let waiting: Vec<_> = listener.next().await.into_iter().collect();
+            let waiting: Vec<_> = listener.next().await.candles.into_iter().collect();
             assert_eq!((waiting.len(), waiting[0].1.count), (1, STATES));
             assert_eq!(waiting[0].0.0.pair, pair);
         }
+    }
+
+    #[tokio::test]
+    async fn who_reads_nothing_for_long_has_the_newest_candle_of_each_chart_waiting() {
+        const PAIRS: i64 = 100;
+        const MINUTES: i64 = 10 * WAITING_MAX as i64 / PAIRS;
+        let subscribers = Subscribers::new(Arc::default());
+        let slow = subscribers.join().unwrap();
+        slow.subscribe(filter(None, None)).unwrap();
+        let pairs: Vec<_> = (0..PAIRS).map(|pair| Arc::new(PairKey::new("1", pair.to_string()))).collect();
+        for minute in 0..MINUTES {
+            for pair in &pairs {
+                let key = (Arc::clone(pair), Interval::M1, minute * 60);
+                subscribers.publish(&[(key, Candle::EMPTY)]);
+            }
+            assert!(lock(&slow.shared.state).waiting.candles.len() <= WAITING_MAX);
+        }
+        let waiting = slow.next().await;
+        assert!(waiting.skipped);
+        for pair in pairs {
+            let newest = (pair, Interval::M1, (MINUTES - 1) * 60);
+            assert!(waiting.candles.contains_key(&newest), "{newest:?}");
+        }
+        // From here on it is as quick as others.
+        subscribers.publish(&[(key("a", Interval::M1), Candle::EMPTY)]);
+        let next = slow.next().await;
+        assert_eq!((next.candles.len(), next.skipped), (1, false));
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Api {
         Api { readers, hub, groups, heartbeat: Heartbeat::default() }
     }
 
-    /// The same with other times for Binance's pings.
+    /// The same with other times for clients that say or take nothing.
     #[must_use]
     pub fn with_heartbeat(mut self, heartbeat: Heartbeat) -> Api {
         self.heartbeat = heartbeat;

@@ -1,5 +1,7 @@
 //! `WS /ws`: candles as they change.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::{IntoResponse, Response};
@@ -57,10 +59,12 @@ pub(super) async fn upgrade(State(api): State<Api>, socket: WebSocketUpgrade) ->
         .join()
         .map_err(|error| Refusal(axum::http::StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
     let socket = socket.max_message_size(MESSAGE_BYTES_MAX);
-    Ok(socket.on_upgrade(move |socket| talk(socket, subscriber)).into_response())
+    let silence_max = api.heartbeat.silence_max;
+    Ok(socket.on_upgrade(move |socket| talk(socket, subscriber, silence_max)).into_response())
 }
 
-async fn talk(mut socket: WebSocket, subscriber: Subscriber) {
+/// Until the client leaves, or takes no frame for `silence_max`: what changes meanwhile waits for it in memory.
+async fn talk(mut socket: WebSocket, subscriber: Subscriber, silence_max: Duration) {
     loop {
         let answer = tokio::select! {
             heard = socket.recv() => match heard {
@@ -71,11 +75,12 @@ async fn talk(mut socket: WebSocket, subscriber: Subscriber) {
             },
             // While a frame is written, changes gather: the next one holds the newest state of each.
             changed = subscriber.next() => {
-                let updates: Vec<Update> = changed.iter().filter_map(|(key, candle)| Update::of(key, candle)).collect();
+                let updates: Vec<Update> = changed.candles.iter().filter_map(|(key, candle)| Update::of(key, candle)).collect();
                 serde_json::to_string(&updates).unwrap_or_default()
             }
         };
-        if socket.send(Message::Text(answer.into())).await.is_err() {
+        let sent = tokio::time::timeout(silence_max, socket.send(Message::Text(answer.into())));
+        if !matches!(sent.await, Ok(Ok(()))) {
             return;
         }
     }

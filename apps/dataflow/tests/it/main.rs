@@ -4,6 +4,7 @@
 
 mod api;
 mod binance;
+mod crowd;
 mod exactness;
 mod road;
 mod world;

@@ -3,9 +3,13 @@
 //! Three processes: a broker, `kohort dataflow` as it is, and this one, which sends trades at a steady rate and follows all daily
 //! candles. A candle says how many trades are in it, so each trade has arrived with the first push whose count reaches its ordinal: a
 //! push that stands for several trades counts for each of them.
+//!
+//! With `--subscribers` many more listen, each to the daily candle of one pair, and time their trades likewise; with `--slow` some follow
+//! all candles of all pairs and never read.
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
@@ -14,7 +18,7 @@ use kohort_client::{Client, Outgoing, Producer};
 use kohort_service::Shutdown;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -29,6 +33,7 @@ Examples:
   kohort bench push
   kohort bench push --rate 10000 --seconds 20 --json
   kohort bench push --pairs 100000 --follow 100 --rate 20000     memory with so many pairs
+  kohort bench push --subscribers 2000 --slow 100                a crowd, of whom some never read
 ")]
 pub(crate) struct Args {
     /// Trades a second, one a message
@@ -43,6 +48,12 @@ pub(crate) struct Args {
     /// Follow so many of the pairs by name, and time their trades alone [default: follow all pairs at once]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     follow: Option<u32>,
+    /// So many more listen, each to one of the pairs, and time its trades
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    subscribers: u32,
+    /// And so many follow everything and never read
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=200))]
+    slow: u32,
     /// Partitions of the topic
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     partitions: i32,
@@ -72,6 +83,12 @@ struct Measured {
     p999_ms: f64,
     worst_ms: f64,
     pushes: u64,
+    subscribers: u32,
+    slow: u32,
+    /// Of the subscribers' trades, each timed by each who follows its pair.
+    subscribers_p50_ms: Option<f64>,
+    subscribers_p99_ms: Option<f64>,
+    subscribers_worst_ms: Option<f64>,
     service_peak_rss_mib: Option<u64>,
     service_cpu_s: Option<f64>,
     broker_cpu_s: Option<f64>,
@@ -118,19 +135,19 @@ async fn measure(args: &Args, folder: &Path) -> anyhow::Result<Measured> {
     let socket = follow(http, followed).await?;
     let cpu = |process: &Process| process.cpu().unwrap_or_default();
     let before = (cpu(&broker), cpu(&service));
-    let (sent, sends) = mpsc::unbounded_channel();
+    let sent = Sent::default();
     let followed = followed.unwrap_or(args.pairs);
     let whole_turns = args.rate * args.seconds / u64::from(args.pairs);
     let last_turn = args.rate * args.seconds % u64::from(args.pairs);
     let wanted = whole_turns * u64::from(followed) + last_turn.min(followed.into());
-    let sender = tokio::spawn(send(client, args.rate, args.seconds, args.pairs, sent));
-    let (mut latencies, pushes) = watch(socket, sends, wanted).await?;
+    let crowd =
+        Crowd::join(args, http, &sent, |pair| whole_turns + u64::from(u64::from(pair) < last_turn)).await?;
+    let sender = tokio::spawn(send(client, args.rate, args.seconds, args.pairs, sent.clone()));
+    let (mut latencies, pushes) = watch(socket, sent, wanted).await?;
+    let of_crowd = crowd.timed().await?;
     sender.await.context("send trades")??;
     latencies.sort_unstable();
-    let share = |of: f64| {
-        let at = ((latencies.len() as f64 * of) as usize).min(latencies.len().saturating_sub(1));
-        latencies.get(at).map_or(0.0, |latency| (latency.as_secs_f64() * 1e5).round() / 100.0)
-    };
+    let share = |of| share_of(&latencies, of).unwrap_or(0.0);
     let seconds = |after: Duration, before: Duration| (after - before).as_secs_f64();
     Ok(Measured {
         trades: args.rate * args.seconds,
@@ -143,24 +160,81 @@ async fn measure(args: &Args, folder: &Path) -> anyhow::Result<Measured> {
         p999_ms: share(0.999),
         worst_ms: share(1.0),
         pushes,
+        subscribers: args.subscribers,
+        slow: args.slow,
+        subscribers_p50_ms: share_of(&of_crowd, 0.5),
+        subscribers_p99_ms: share_of(&of_crowd, 0.99),
+        subscribers_worst_ms: share_of(&of_crowd, 1.0),
         service_peak_rss_mib: service.peak_memory().map(|bytes| bytes >> 20),
         service_cpu_s: service.cpu().map(|after| seconds(after, before.1)),
         broker_cpu_s: broker.cpu().map(|after| seconds(after, before.0)),
     })
 }
 
+/// The latency that this share of them does not exceed, in milliseconds.
+fn share_of(latencies: &[Duration], of: f64) -> Option<f64> {
+    let at = ((latencies.len() as f64 * of) as usize).min(latencies.len().saturating_sub(1));
+    latencies.get(at).map(|latency| (latency.as_secs_f64() * 1e5).round() / 100.0)
+}
+
+/// Those who listen beside the one whose way is told first.
+struct Crowd {
+    readers: JoinSet<anyhow::Result<(Vec<Duration>, u64)>>,
+    /// They never read.
+    _slow: Vec<Socket>,
+}
+
+impl Crowd {
+    /// `trades_of` says how many trades a pair will have.
+    async fn join(
+        args: &Args,
+        http: &str,
+        sent: &Sent,
+        trades_of: impl Fn(u32) -> u64,
+    ) -> anyhow::Result<Crowd> {
+        let mut slow = Vec::new();
+        for _ in 0..args.slow {
+            slow.push(connect(http, &[r#"{"op":"subscribe"}"#.to_owned()]).await?);
+        }
+        let mut readers = JoinSet::new();
+        for number in 0..args.subscribers {
+            let pair = number % args.pairs;
+            let socket = connect(http, &[of_pair(pair)]).await?;
+            readers.spawn(watch(socket, sent.clone(), trades_of(pair)));
+        }
+        Ok(Crowd { readers, _slow: slow })
+    }
+
+    /// How long each trade took to each of those who follow its pair, shortest first.
+    async fn timed(mut self) -> anyhow::Result<Vec<Duration>> {
+        let mut all = Vec::new();
+        while let Some(done) = self.readers.join_next().await {
+            all.extend(done.context("read as a subscriber")?.context("a subscriber")?.0);
+        }
+        all.sort_unstable();
+        Ok(all)
+    }
+}
+
 /// Follows the daily candles of the first pairs, or of all.
 async fn follow(http: &str, pairs: Option<u32>) -> anyhow::Result<Socket> {
+    let wishes = match pairs {
+        None => vec![r#"{"op":"subscribe","interval":"1d"}"#.to_owned()],
+        Some(pairs) => (0..pairs).map(of_pair).collect(),
+    };
+    connect(http, &wishes).await
+}
+
+/// The wish for a pair's daily candle.
+fn of_pair(pair: u32) -> String {
+    format!(r#"{{"op":"subscribe","chain":1,"pair":"{pair}","interval":"1d"}}"#)
+}
+
+/// A listener with these wishes.
+async fn connect(http: &str, wishes: &[String]) -> anyhow::Result<Socket> {
     let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{http}/ws"))
         .await
         .context("connect to the service's WebSocket")?;
-    let wishes = match pairs {
-        None => vec![r#"{"op":"subscribe","interval":"1d"}"#.to_owned()],
-        Some(pairs) => {
-            let wish = |pair| format!(r#"{{"op":"subscribe","chain":1,"pair":"{pair}","interval":"1d"}}"#);
-            (0..pairs).map(wish).collect()
-        }
-    };
     for wish in wishes {
         socket.send(Message::text(wish)).await.context("subscribe")?;
         let answer = socket.next().await.context("the service closed the WebSocket")?.context("subscribe")?;
@@ -172,17 +246,20 @@ async fn follow(http: &str, pairs: Option<u32>) -> anyhow::Result<Socket> {
     Ok(socket)
 }
 
-/// A trade of pair `pair` leaves now; whether it is counted.
-type Sent = (u32, Instant, bool);
+/// When the trades of each pair left, in their order, and whether they are counted. Clones share it.
+#[derive(Debug, Clone, Default)]
+struct Sent(Arc<Mutex<SentOfPairs>>);
+
+type SentOfPairs = HashMap<u32, Vec<(Instant, bool)>>;
+
+impl Sent {
+    fn lock(&self) -> MutexGuard<'_, SentOfPairs> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Sends trades at a steady rate, and says when each of them left.
-async fn send(
-    client: Client,
-    rate: u64,
-    seconds: u64,
-    pairs: u32,
-    sent: mpsc::UnboundedSender<Sent>,
-) -> anyhow::Result<()> {
+async fn send(client: Client, rate: u64, seconds: u64, pairs: u32, sent: Sent) -> anyhow::Result<()> {
     let producer: Producer = client.producer().linger(Duration::ZERO).build();
     let begun = Instant::now();
     // One day for all: a candle that begins anew at midnight would begin to count anew.
@@ -201,7 +278,7 @@ async fn send(
                 1 + number % 1000,
                 day + number / rate,
             );
-            let _ = sent.send((pair, Instant::now(), elapsed >= WARM_UP));
+            sent.lock().entry(pair).or_default().push((Instant::now(), elapsed >= WARM_UP));
             let key = number.to_string();
             producer
                 .enqueue(Outgoing::to(NAME).key(key.as_bytes()).value(value.as_bytes()))
@@ -223,21 +300,11 @@ struct Update {
     count: usize,
 }
 
-/// A pair's trades, as they left, and how many of them have arrived.
-#[derive(Debug, Default)]
-struct Pair {
-    sent: Vec<(Instant, bool)>,
-    arrived: usize,
-}
-
 /// Reads pushes until all trades have arrived; how long each counted one took, and how many pushes there were.
-async fn watch(
-    mut socket: Socket,
-    mut sends: mpsc::UnboundedReceiver<Sent>,
-    wanted: u64,
-) -> anyhow::Result<(Vec<Duration>, u64)> {
+async fn watch(mut socket: Socket, sent: Sent, wanted: u64) -> anyhow::Result<(Vec<Duration>, u64)> {
     let (mut latencies, mut pushes, mut arrived) = (Vec::new(), 0, 0);
-    let mut pairs: HashMap<u32, Pair> = HashMap::new();
+    // How many trades of each pair have arrived.
+    let mut pairs: HashMap<u32, usize> = HashMap::new();
     while arrived < wanted {
         let heard = tokio::time::timeout(STUCK_AFTER, socket.next()).await;
         let heard =
@@ -246,18 +313,18 @@ async fn watch(
         let Message::Text(text) = message else { continue };
         let now = Instant::now();
         pushes += 1;
-        while let Ok((pair, at, counts)) = sends.try_recv() {
-            pairs.entry(pair).or_default().sent.push((at, counts));
-        }
         let updates: Vec<Update> =
             serde_json::from_str(&text).with_context(|| format!("read the push `{text}`"))?;
         for update in updates {
             let number: u32 = update.pair_address.parse().context("a push of a pair that nobody sent")?;
             let pair = pairs.entry(number).or_default();
-            let Some(new) = pair.sent.get(pair.arrived..update.count) else { continue };
+            let sent = sent.lock();
+            let Some(new) = sent.get(&number).and_then(|sent| sent.get(*pair..update.count)) else {
+                continue;
+            };
             latencies.extend(new.iter().filter(|(_, counts)| *counts).map(|(at, _)| now - *at));
             arrived += new.len() as u64;
-            pair.arrived = update.count;
+            *pair = update.count;
         }
     }
     Ok((latencies, pushes))
@@ -269,6 +336,12 @@ fn show(measured: &Measured) {
         measured.trades, measured.rate, measured.pairs, measured.partitions
     ));
     let ms = |value: f64| format!("{value:.2}");
+    if let (Some(p50), Some(p99)) = (measured.subscribers_p50_ms, measured.subscribers_p99_ms) {
+        output::line(format!(
+            "{} subscribers of one pair each: p50 {p50:.2} ms, p99 {p99:.2} ms; beside them {} that never read",
+            measured.subscribers, measured.slow
+        ));
+    }
     output::table(
         &["P50 MS", "P99 MS", "P99.9 MS", "WORST MS", "PUSHES", "SERVICE PEAK RSS MIB"],
         &[vec![

@@ -93,6 +93,11 @@ impl Bars {
         self.0.values().filter(|bar| !bar.closed).map(|bar| bar.closes_at_ms).min()
     }
 
+    /// What was told last may be out of date, and closes nothing: its candles went on and were passed over.
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+
     /// A stream is followed no more.
     pub(super) fn leave(&mut self, stream: &Stream) {
         self.0.remove(stream);

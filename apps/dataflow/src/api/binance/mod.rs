@@ -168,8 +168,11 @@ impl Talk {
                 }
                 changed = self.subscriber.next() => {
                     let now_ms = now_micros() / 1000;
+                    if changed.skipped {
+                        self.bars.forget();
+                    }
                     let events: Vec<Event> =
-                        changed.iter().flat_map(|(key, candle)| self.bars.changed(key, *candle, now_ms)).collect();
+                        changed.candles.iter().flat_map(|(key, candle)| self.bars.changed(key, *candle, now_ms)).collect();
                     self.frames(&events)
                 }
             };
