@@ -11,12 +11,13 @@ use futures_util::{SinkExt, StreamExt};
 use market_data::{Aggregator, Candle, Deltas, Place};
 use market_store::{Advance, CandleStore, Flush, MemoryStore, Positions, TopicPartition};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use test_world::Http;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    http: Http,
     pub(crate) hub: Hub,
     store: MemoryStore,
 }
@@ -32,10 +33,8 @@ pub(crate) async fn server_with(heartbeat: Heartbeat) -> Server {
     let read = store.clone();
     let api = Api::new(Arc::new(Readers::new(move || read.reader())), hub.clone(), groups);
     let router = api.with_heartbeat(heartbeat).router();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    Server { address, hub, store }
+    let http = Http::serve(router).await;
+    Server { address: http.0, http, hub, store }
 }
 
 /// One-minute parts of a trade.
@@ -67,17 +66,6 @@ impl Server {
         let flushed = store.flush(&flush).unwrap();
         (deltas, flushed.candles)
     }
-
-    async fn get(&self, path: &str) -> (u16, Value) {
-        let mut socket = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.0\r\nHost: x\r\n\r\n");
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await.unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        (status, serde_json::from_str(body).unwrap())
-    }
 }
 
 pub(crate) type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<TcpStream>>;
@@ -98,16 +86,16 @@ async fn candles_and_pairs_are_told_from_the_store() {
     let server = server().await;
     server.flush(0, part("0xA", 86_400, "2.5"));
     server.flush(1, part("0xA", 86_470, "5"));
-    let (status, candles) = server.get("/api/candles?chain=1&pair=0xA&interval=5m").await;
+    let (status, candles) = server.http.get("/api/candles?chain=1&pair=0xA&interval=5m").await;
     assert_eq!(status, 200);
     assert_eq!(
         candles,
         json!([{"candle_time": 86_400, "open": 2.5, "high": 5.0, "low": 2.5, "close": 5.0, "volume": 20.0, "token_volume": 4.0,
             "count": 2, "buy_count": 2, "sell_count": 0, "open_at": 86_400, "close_at": 86_470}])
     );
-    let (_, one) = server.get("/api/candles?chain=1&pair=0xA&interval=1m&limit=1&before=86460").await;
+    let (_, one) = server.http.get("/api/candles?chain=1&pair=0xA&interval=1m&limit=1&before=86460").await;
     assert_eq!((one.as_array().unwrap().len(), one[0]["candle_time"].as_i64()), (1, Some(86_400)));
-    let (_, pairs) = server.get("/api/pairs").await;
+    let (_, pairs) = server.http.get("/api/pairs").await;
     assert_eq!(
         pairs,
         json!([{"chain_id": 1, "pair_address": "0xA", "token_symbol": "WETH", "price": 5.0, "change_24h": 1.0, "high_24h": 5.0,
@@ -123,11 +111,11 @@ async fn a_wrong_question_is_refused_with_the_mend() {
         ("/api/candles?chain=1&pair=a&interval=2m", "15m"),
         ("/api/candles?chain=1&pair=a&interval=1m&limit=9999", "5000"),
     ] {
-        let (status, body) = server.get(path).await;
+        let (status, body) = server.http.get(path).await;
         assert_eq!(status, 400);
         assert!(body["error"].as_str().unwrap().contains(mend), "{body}");
     }
-    assert_eq!(server.get("/api/candles?chain=1&pair=nobody&interval=1m").await, (200, json!([])));
+    assert_eq!(server.http.get("/api/candles?chain=1&pair=nobody&interval=1m").await, (200, json!([])));
 }
 
 #[tokio::test]

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use kohort_client::{ConsumerEvent, OffsetReset};
-
 use crate::world::{GROUP, Set, TOPIC, World};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,22 +101,7 @@ async fn bad_records_are_counted_and_kept_in_the_dead_letters_and_stop_nothing()
         let line = format!("{name}{{group=\"{GROUP}\",topic=\"{TOPIC}\"}} {value}\n");
         assert!(metrics.contains(&line), "{line} in {metrics}");
     }
-    let mut letters =
-        world.client.consumer().group("letters").offset_reset(OffsetReset::Earliest).build().unwrap();
-    letters.subscribe([format!("{TOPIC}.{GROUP}.dlq")]).unwrap();
-    let mut kept = Vec::new();
-    while kept.len() < 2 {
-        let event = tokio::time::timeout(Duration::from_secs(20), letters.next()).await.unwrap();
-        if let ConsumerEvent::Batch(batch) = event {
-            for record in batch.records() {
-                let record = batch.to_owned(&record.unwrap());
-                kept.push((
-                    String::from_utf8(record.value.unwrap().to_vec()).unwrap(),
-                    format!("{:?}", record.headers),
-                ));
-            }
-        }
-    }
+    let kept = world.dead_letters(GROUP, 2).await;
     assert_eq!((&kept[0].0, &kept[1].0), (&values[0], &values[1]));
     assert!(kept[0].1.contains("broken JSON"), "{kept:?}");
     assert!(kept[1].1.contains("`token_price_usd` is not a decimal number"), "{kept:?}");

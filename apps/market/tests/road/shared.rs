@@ -7,11 +7,13 @@ use candles::api::Readers;
 use market_data::reference::{Key, Row};
 use market_store::{CandleStore, SqliteStore};
 
-use crate::world::{Set, World, rows, stored, until_equal};
+use test_world::rows;
+
+use crate::world::{GROUP, Set, World, stored, until_equal};
 
 async fn whole(readers: &Arc<Readers>, chains: &HashMap<String, String>) -> BTreeMap<Key, Row> {
     let chains = chains.clone();
-    Arc::clone(readers).ask(move |reader| Ok(rows(reader, &chains))).await.unwrap()
+    Arc::clone(readers).ask(move |reader| Ok(rows(reader, GROUP, &chains))).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,12 +23,12 @@ async fn dataflow_and_market_in_one_group_have_parts_and_show_the_whole() {
     let dataflow = dataflow::start(&world.settings("dataflow", &[&files[1]])).unwrap();
     let market = market::start(&world.settings("market", &[&files[0], &files[1]])).unwrap();
     world.until_split().await;
-    world.produce(&set.messages).await;
+    world.produce(set.messages()).await;
     until_equal(&set, async || whole(dataflow.road().readers(), &set.chains).await).await;
     until_equal(&set, async || whole(market.road().readers(), &set.chains).await).await;
     let counted = |file| {
         let mut reader = SqliteStore::open(file).unwrap().reader().unwrap();
-        rows(&mut *reader, &set.chains).len()
+        rows(&mut *reader, GROUP, &set.chains).len()
     };
     for file in &files {
         assert!((1..set.reference.len()).contains(&counted(file)) && stored(file) > 0, "{}", file.display());
@@ -40,8 +42,8 @@ async fn dataflow_and_market_in_one_group_have_parts_and_show_the_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn market_alone_makes_the_reference_and_has_it_after_a_crash() {
     let (world, set) = (World::new(3).await, Set::read("dex_eth_univ3_20240105"));
-    let (first, second) = set.messages.split_at(set.messages.len() / 2);
-    world.produce(first).await;
+    let half = set.messages.len() / 2;
+    world.produce(set.messages().take(half)).await;
     // A runtime of its own: when that is shut down, tasks and sockets go as with the process.
     let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let settings = world.settings("market", &[]);
@@ -54,7 +56,7 @@ async fn market_alone_makes_the_reference_and_has_it_after_a_crash() {
     }
     process.shutdown_background();
     drop(market);
-    world.produce(second).await;
+    world.produce(set.messages().skip(half)).await;
     let market = market::start(&settings).unwrap();
     until_equal(&set, async || whole(market.road().readers(), &set.chains).await).await;
     assert!(settings.registry.render().contains("market_trades_total{group=\"shared\",topic=\"trades\"}"));

@@ -1,49 +1,17 @@
 //! The HTTP interface over a real socket.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use smart_money::SmartMoney;
 use smart_money::config::Own;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use test_world::Http;
 
 use crate::world::{GROUP, TOPIC, World};
 
-pub(crate) struct Server(SocketAddr);
-
-impl Server {
-    pub(crate) async fn of(service: &SmartMoney) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = service.router();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Server(address)
-    }
-
-    pub(crate) async fn ask(&self, method: &str, path: &str, kind: &str, body: &str) -> (u16, String) {
-        let mut socket = TcpStream::connect(self.0).await.unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.0\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await.unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
-    }
-
-    pub(crate) async fn json(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let (status, answer) = self.ask(method, path, "application/json", &body).await;
-        (status, serde_json::from_str(&answer).unwrap())
-    }
-
-    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
-        self.json("GET", path, Value::Null).await
-    }
+/// The service's routes over a real socket.
+pub(crate) async fn serve(service: &SmartMoney) -> Http {
+    Http::serve(service.router()).await
 }
 
 /// A trade of a wallet, as a message.
@@ -67,7 +35,7 @@ async fn wallets_come_and_go_while_the_service_runs() {
     let world = World::new(1).await;
     std::fs::write(world.addresses(), "0xAA,from the file\n0xBB\n").unwrap();
     let service = world.start(1, 1);
-    let server = Server::of(&service).await;
+    let server = serve(&service).await;
     assert_eq!(send(&world, "0xcc", "0x1").await, 0);
     let add =
         json!([{"address": "0xCC", "label": "new", "chain": "eth"}, {"address": "So1", "chain": 100000}]);
@@ -89,7 +57,7 @@ async fn the_log_is_told_newest_first_and_digit_for_digit() {
     let world = World::new(1).await;
     std::fs::write(world.addresses(), "0xCC,new\n0xDD\n").unwrap();
     let service = world.start(1, 1);
-    let server = Server::of(&service).await;
+    let server = serve(&service).await;
     send(&world, "0xdd", "0x1").await;
     send(&world, "0xCc", "0x2").await;
     let (_, trades) = server.get("/api/smart-money/trades?limit=5").await;
@@ -127,7 +95,7 @@ async fn the_file_is_read_anew_when_told_and_what_was_changed_outlives_the_proce
     let world = World::new(1).await;
     std::fs::write(world.addresses(), "0xAA\n0xBB\n").unwrap();
     let service = world.start(1, 1);
-    let server = Server::of(&service).await;
+    let server = serve(&service).await;
     let reload = async || server.json("POST", "/api/wallets/reload", Value::Null).await;
     server.json("POST", "/api/wallets", json!({"address": "0xCC", "chain": 1})).await;
     server.json("DELETE", "/api/wallets/0xbb", Value::Null).await;
@@ -146,7 +114,7 @@ async fn the_file_is_read_anew_when_told_and_what_was_changed_outlives_the_proce
 
     std::fs::write(world.addresses(), "0xAA\n0xBB\n").unwrap();
     let service = world.start(1, 1);
-    let server = Server::of(&service).await;
+    let server = serve(&service).await;
     let (_, page) = server.get("/api/wallets").await;
     let address = |wallet: &Value| wallet["address"].as_str().unwrap().to_owned();
     let known: Vec<String> = page["wallets"].as_array().unwrap().iter().map(address).collect();
@@ -167,7 +135,7 @@ async fn the_file_is_read_anew_when_told_and_what_was_changed_outlives_the_proce
 async fn wrong_questions_are_refused_with_the_mend() {
     let world = World::new(1).await;
     let service = world.start(1, 1);
-    let server = Server::of(&service).await;
+    let server = serve(&service).await;
     for (method, path, body, status, said) in [
         ("GET", "/api/wallets?limit=0", "", 400, "from 1 to 10000"),
         ("GET", "/api/wallets?offest=1", "", 400, "offest"),

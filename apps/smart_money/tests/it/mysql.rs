@@ -10,7 +10,7 @@ use market_store::wallets::WalletLog as _;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::api::{Server, message};
+use crate::api::{message, serve};
 use crate::database::Database;
 use crate::world::World;
 
@@ -60,7 +60,7 @@ async fn a_server_that_is_away_is_waited_for_and_nobody_is_known_meanwhile() {
     let world = World::new(1).await;
     std::fs::write(world.addresses(), "0xCC\n").unwrap();
     let service = smart_money::start(&world.settings_on(&format!("u:p@tcp({})/d", nowhere().await))).unwrap();
-    let server = Server::of(&service).await;
+    let server = serve(&service).await;
     send(&world, "0x1").await;
     assert_eq!(server.ask("GET", "/healthz", "", "").await, (200, "ok".to_owned()));
     assert_eq!(server.ask("GET", "/metrics", "", "").await.0, 200);
@@ -92,7 +92,7 @@ async fn a_server_that_comes_late_gets_everything() {
     let ((at, source), late) = (server(), nowhere().await);
     let service =
         smart_money::start(&world.settings_on(&source("kohort:kohort", late, &database.name))).unwrap();
-    let server = Server::of(&service).await;
+    let server = serve(&service).await;
     send(&world, "0x1").await;
     assert_eq!(server.get("/api/wallets").await.0, 503);
     relay(late, at).await;
@@ -131,7 +131,7 @@ async fn a_password_that_works_no_more_is_seen_and_nothing_is_lost_when_it_does_
     sql(format!("GRANT ALL ON {name}.* TO {user}@'127.0.0.1'"));
     let service =
         smart_money::start(&world.settings_on(&source(&format!("{user}:first"), at, &name))).unwrap();
-    let server = Server::of(&service).await;
+    let server = serve(&service).await;
     send(&world, "0x1").await;
     until("the first trade is logged", async || log.logged_count().is_ok_and(|count| count == 1)).await;
 
