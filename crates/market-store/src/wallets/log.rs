@@ -1,7 +1,10 @@
 //! The log itself.
 
-use market_data::wallets::WalletTrade;
-use market_data::{Order, Side};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use market_data::wallets::{TradeId, WalletTrade};
+use market_data::{Order, Place, Side};
 
 use super::Rules;
 use crate::{Advance, FlushError, Positions, StoreError};
@@ -104,4 +107,77 @@ pub(crate) fn word_of(side: Side) -> &'static str {
 /// Reads what [`word_of`] wrote.
 pub(crate) fn side_of(word: &str) -> Option<Side> {
     [Side::Buy, Side::Sell, Side::Unknown].into_iter().find(|side| word_of(*side) == word)
+}
+
+/// The columns of a logged trade, in the order in which [`read`] wants them.
+pub(crate) const COLUMNS: &str = "chain_id, pair_address, tx, tx_index, maker, label, type, tx_hash, token, token_symbol, base_token,
+    base_token_symbol, token_amount, base_token_amount, total_usd, token_price_usd, block_time, block_num, slot,
+    transaction_index, log_index, swap_name, clamp, topic, topic_partition, topic_offset, message_index, group_id, logged_at";
+
+/// The values of a row, one after another.
+pub(crate) trait Columns {
+    /// An integer.
+    fn integer(&mut self) -> Result<i64, StoreError>;
+    /// A text.
+    fn text(&mut self) -> Result<String, StoreError>;
+    /// A text, or nothing.
+    fn text_or_null(&mut self) -> Result<Option<String>, StoreError>;
+    /// The value that was read last cannot be what we wrote.
+    fn damaged(&self, what: &'static str, value: String) -> StoreError;
+
+    /// An integer of another type.
+    fn small<T: TryFrom<i64>>(&mut self) -> Result<T, StoreError> {
+        let value = self.integer()?;
+        T::try_from(value).map_err(|_| self.damaged("whole number", value.to_string()))
+    }
+
+    /// A text that is the value of something.
+    fn parsed<T: FromStr>(&mut self, what: &'static str) -> Result<T, StoreError> {
+        let text = self.text()?;
+        text.parse().map_err(|_| self.damaged(what, text))
+    }
+}
+
+/// Reads [`COLUMNS`], and the trade's number behind them.
+pub(crate) fn read(row: &mut impl Columns) -> Result<LoggedTrade, StoreError> {
+    let id = TradeId { chain_id: row.text()?, pair: row.text()?, tx: row.text()?, index: row.integer()? };
+    let (maker, label, side) = (row.text()?, row.text()?, row.text()?);
+    let side = side_of(&side).ok_or_else(|| row.damaged("type", side))?;
+    let (tx_hash, token, token_symbol) = (row.text()?, row.text()?, row.text()?);
+    let (base_token, base_token_symbol) = (row.text()?, row.text()?);
+    let (token_amount, base_token_amount) = (row.parsed("number")?, row.parsed("number")?);
+    let total_usd = row.parsed("number")?;
+    let price = row.text_or_null()?;
+    let price = price.map(|text| text.parse().map_err(|_| row.damaged("price", text))).transpose()?;
+    let (block_time, block_num, slot) = (row.integer()?, row.integer()?, row.integer()?);
+    let (transaction_index, log_index) = (row.integer()?, row.integer()?);
+    let (swap_name, clamp, topic) = (row.text()?, row.integer()? != 0, row.text()?);
+    let place = Place { partition: row.small()?, offset: row.integer()? };
+    let (index, group, logged_at, number) = (row.small()?, row.text()?, row.integer()?, row.integer()?);
+    let trade = WalletTrade {
+        id,
+        maker: Arc::from(maker),
+        label: Arc::from(label),
+        side,
+        tx_hash,
+        token,
+        token_symbol,
+        base_token,
+        base_token_symbol,
+        token_amount,
+        base_token_amount,
+        total_usd,
+        price,
+        block_time,
+        block_num,
+        slot,
+        transaction_index,
+        log_index,
+        swap_name,
+        clamp,
+        topic: Arc::from(topic),
+        place,
+        index,
+    };
+    Ok(LoggedTrade { number, logged_at, group, trade })
 }

@@ -4,6 +4,7 @@ use market_data::wallets::{Change, Known};
 
 use super::{MySqlWallets, bytes};
 use crate::StoreError;
+use crate::wallets::log::Columns as _;
 use crate::wallets::{AddressChanges, AddressTable};
 
 impl AddressTable for MySqlWallets {

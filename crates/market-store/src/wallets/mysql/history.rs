@@ -5,6 +5,7 @@ use mysql::Value;
 
 use super::{Session, bytes};
 use crate::StoreError;
+use crate::wallets::log::Columns as _;
 use crate::wallets::{Buy, Buys, Direction, History, Piece, Span, Token};
 
 /// The log, with the trade of number `judged` in it.

@@ -1,16 +1,14 @@
 //! One transaction: positions checked and moved, trades written, rules asked, the outbox filled.
 
-use std::sync::Arc;
-
-use market_data::wallets::{TradeId, WalletTrade};
-use market_data::{Place, Side};
+use market_data::Side;
+use market_data::wallets::WalletTrade;
 use mysql::Value;
 
 use super::history::MySqlHistory;
 use super::schema::WALLETS;
-use super::{Columns, MySqlWallets, Session, bytes};
+use super::{MySqlWallets, Session, bytes};
 use crate::mysql::claim;
-use crate::wallets::log::{in_order, side_of, word_of};
+use crate::wallets::log::{COLUMNS, Columns as _, in_order, read, word_of};
 use crate::wallets::rules::evaluate;
 use crate::wallets::{LogFlush, Logged, LoggedTrade, Told, WalletLog};
 use crate::{FlushError, StoreError};
@@ -49,7 +47,7 @@ impl WalletLog for MySqlWallets {
         let sql = format!(
             "SELECT {COLUMNS}, number FROM wallet_trades WHERE number < ? {of_wallet} ORDER BY number DESC LIMIT ?"
         );
-        self.transaction(|session| session.ask(&sql, values, read))
+        self.transaction(|session| session.ask(&sql, values, |row| read(row)))
     }
 
     fn logged_count(&mut self) -> Result<u64, StoreError> {
@@ -59,10 +57,6 @@ impl WalletLog for MySqlWallets {
         Ok(count.into_iter().next().unwrap_or(0))
     }
 }
-
-const COLUMNS: &str = "chain_id, pair_address, tx, tx_index, maker, label, type, tx_hash, token, token_symbol, base_token,
-    base_token_symbol, token_amount, base_token_amount, total_usd, token_price_usd, block_time, block_num, slot,
-    transaction_index, log_index, swap_name, clamp, topic, topic_partition, topic_offset, message_index, group_id, logged_at";
 
 /// Writes a trade: its number, or `None` if it is there already.
 fn insert(
@@ -142,57 +136,4 @@ fn post(session: &mut Session<'_>, channel: &str, told: &Told, now: i64) -> Resu
          ON DUPLICATE KEY UPDATE id = id",
         vec![bytes(channel), bytes(&told.key), bytes(&told.key), bytes(&told.event.to_json()), now.into()],
     )
-}
-
-/// Reads a row of [`COLUMNS`] and the number.
-fn read(row: &mut Columns<'_>) -> Result<LoggedTrade, StoreError> {
-    let id = TradeId { chain_id: row.text()?, pair: row.text()?, tx: row.text()?, index: row.integer()? };
-    let (maker, label) = (row.text()?, row.text()?);
-    let side = row.next(|row, at, address| {
-        let word = crate::mysql::row::text(row, at, address)?;
-        side_of(word).ok_or_else(|| crate::mysql::row::damaged(row, at, "type", address))
-    })?;
-    let (tx_hash, token, token_symbol) = (row.text()?, row.text()?, row.text()?);
-    let (base_token, base_token_symbol) = (row.text()?, row.text()?);
-    let (token_amount, base_token_amount) = (row.parsed("number")?, row.parsed("number")?);
-    let total_usd = row.parsed("number")?;
-    let price = row.text_or_null()?;
-    let price = match price {
-        None => None,
-        Some(_) => {
-            row.at -= 1;
-            Some(row.parsed("price")?)
-        }
-    };
-    let (block_time, block_num, slot) = (row.integer()?, row.integer()?, row.integer()?);
-    let (transaction_index, log_index) = (row.integer()?, row.integer()?);
-    let (swap_name, clamp, topic) = (row.text()?, row.integer()? != 0, row.text()?);
-    let place = Place { partition: row.small()?, offset: row.integer()? };
-    let (index, group, logged_at, number) = (row.small()?, row.text()?, row.integer()?, row.integer()?);
-    let trade = WalletTrade {
-        id,
-        maker: Arc::from(maker),
-        label: Arc::from(label),
-        side,
-        tx_hash,
-        token,
-        token_symbol,
-        base_token,
-        base_token_symbol,
-        token_amount,
-        base_token_amount,
-        total_usd,
-        price,
-        block_time,
-        block_num,
-        slot,
-        transaction_index,
-        log_index,
-        swap_name,
-        clamp,
-        topic: Arc::from(topic),
-        place,
-        index,
-    };
-    Ok(LoggedTrade { number, logged_at, group, trade })
 }

@@ -16,7 +16,8 @@ use mysql::{Conn, Row, Value};
 
 use crate::mysql::claim;
 use crate::mysql::link::{Link, Purpose, failure};
-use crate::mysql::row::{damaged, integer, integer_or_null, text, text_or_null};
+use crate::mysql::row::{integer, integer_or_null, text, text_or_null};
+use crate::wallets::log::Columns;
 use crate::{Advance, Claim, FlushError, MySqlAddress, Positions, StoreError, TopicPartition};
 
 use self::schema::WALLETS;
@@ -89,14 +90,14 @@ impl Session<'_> {
         &mut self,
         sql: &str,
         values: Vec<Value>,
-        each: impl Fn(&mut Columns<'_>) -> Result<T, StoreError>,
+        each: impl Fn(&mut Values<'_>) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         use mysql::prelude::Queryable as _;
         let fail = |error| failure(self.address, error);
         let mut found = Vec::new();
         for row in self.connection.exec_iter(sql, values).map_err(fail)? {
             let row = row.map_err(fail)?;
-            found.push(each(&mut Columns { row: &row, at: 0, address: self.address })?);
+            found.push(each(&mut Values { row: &row, at: 0, address: self.address })?);
         }
         Ok(found)
     }
@@ -107,13 +108,13 @@ impl Session<'_> {
 }
 
 /// The values of a row, one after another.
-struct Columns<'a> {
+struct Values<'a> {
     row: &'a Row,
     at: usize,
     address: &'a MySqlAddress,
 }
 
-impl Columns<'_> {
+impl Values<'_> {
     fn next<T>(
         &mut self,
         read: impl FnOnce(&Row, usize, &MySqlAddress) -> Result<T, StoreError>,
@@ -123,19 +124,14 @@ impl Columns<'_> {
         value
     }
 
-    fn integer(&mut self) -> Result<i64, StoreError> {
-        self.next(integer)
-    }
-
     fn integer_or_null(&mut self) -> Result<Option<i64>, StoreError> {
         self.next(integer_or_null)
     }
+}
 
-    /// An integer of another type, or what is no such integer.
-    fn small<T: TryFrom<i64>>(&mut self) -> Result<T, StoreError> {
-        self.next(|row, at, address| {
-            T::try_from(integer(row, at, address)?).map_err(|_| damaged(row, at, "whole number", address))
-        })
+impl Columns for Values<'_> {
+    fn integer(&mut self) -> Result<i64, StoreError> {
+        self.next(integer)
     }
 
     fn text(&mut self) -> Result<String, StoreError> {
@@ -146,11 +142,8 @@ impl Columns<'_> {
         self.next(text_or_null)
     }
 
-    /// A text that is the value of something.
-    fn parsed<T: std::str::FromStr>(&mut self, what: &'static str) -> Result<T, StoreError> {
-        self.next(|row, at, address| {
-            text(row, at, address)?.parse().map_err(|_| damaged(row, at, what, address))
-        })
+    fn damaged(&self, what: &'static str, value: String) -> StoreError {
+        StoreError::Damaged { store: self.address.to_string(), what, value }
     }
 }
 

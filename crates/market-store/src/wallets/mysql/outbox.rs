@@ -4,6 +4,7 @@ use mysql::Value;
 
 use super::{MySqlWallets, Session, bytes};
 use crate::StoreError;
+use crate::wallets::log::Columns as _;
 use crate::wallets::{ChannelSummary, LeaseRequest, Leased, Outbox, OutboxRow};
 
 impl Outbox for MySqlWallets {

@@ -1,16 +1,15 @@
 //! One transaction: positions checked and moved, trades written, rules asked, the outbox filled.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use market_data::wallets::{TradeId, WalletTrade};
-use market_data::{Place, Side};
+use market_data::Side;
+use market_data::wallets::WalletTrade;
 use rusqlite::{Row, Transaction, TransactionBehavior, params};
 
 use super::SqliteWallets;
 use super::history::SqliteHistory;
 use crate::sqlite::{claim, failure};
-use crate::wallets::log::{in_order, side_of, word_of};
+use crate::wallets::log::{COLUMNS, Columns, in_order, read, word_of};
 use crate::wallets::rules::evaluate;
 use crate::wallets::{LogFlush, Logged, LoggedTrade, Told, WalletLog};
 use crate::{FlushError, StoreError};
@@ -49,7 +48,7 @@ impl WalletLog for SqliteWallets {
         let mut rows = statement.query((before.unwrap_or(i64::MAX), limit, wallet)).map_err(fail)?;
         let mut found = Vec::new();
         while let Some(row) = rows.next().map_err(fail)? {
-            found.push(read(row, &self.file)?);
+            found.push(read(&mut Values { row, at: 0, file: &self.file })?);
         }
         Ok(found)
     }
@@ -59,10 +58,6 @@ impl WalletLog for SqliteWallets {
         count.map(i64::cast_unsigned).map_err(|error| self.failure(error))
     }
 }
-
-const COLUMNS: &str = "chain_id, pair_address, tx, tx_index, maker, label, type, tx_hash, token, token_symbol, base_token,
-    base_token_symbol, token_amount, base_token_amount, total_usd, token_price_usd, block_time, block_num, slot,
-    transaction_index, log_index, swap_name, clamp, topic, topic_partition, topic_offset, message_index, group_id, logged_at";
 
 /// Writes a trade: its number, or `None` if it is there already.
 fn insert(
@@ -144,69 +139,35 @@ fn post(transaction: &Transaction<'_>, channel: &str, told: &Told, now: i64) -> 
     statement.execute((channel, &told.key, told.event.to_json(), now))
 }
 
-/// Reads a row of [`COLUMNS`] and the number.
-fn read(row: &Row<'_>, file: &Path) -> Result<LoggedTrade, StoreError> {
-    let damaged =
-        |what| move |value: String| StoreError::Damaged { store: file.display().to_string(), what, value };
-    let mut texts = Texts { row, at: 0, file };
-    let id =
-        TradeId { chain_id: texts.next()?, pair: texts.next()?, tx: texts.next()?, index: texts.next()? };
-    let (maker, label, side): (String, String, String) = (texts.next()?, texts.next()?, texts.next()?);
-    let side = side_of(&side).ok_or_else(|| damaged("type")(side))?;
-    let tx_hash = texts.next()?;
-    let (token, token_symbol) = (texts.next()?, texts.next()?);
-    let (base_token, base_token_symbol) = (texts.next()?, texts.next()?);
-    let mut sum = || {
-        let text: String = texts.next()?;
-        text.parse().map_err(|_| damaged("number")(text))
-    };
-    let (token_amount, base_token_amount, total_usd) = (sum()?, sum()?, sum()?);
-    let price: Option<String> = texts.next()?;
-    let price = price.map(|text| text.parse().map_err(|_| damaged("price")(text))).transpose()?;
-    let (block_time, block_num, slot) = (texts.next()?, texts.next()?, texts.next()?);
-    let (transaction_index, log_index) = (texts.next()?, texts.next()?);
-    let (swap_name, clamp, topic): (_, _, String) = (texts.next()?, texts.next()?, texts.next()?);
-    let place = Place { partition: texts.next()?, offset: texts.next()? };
-    let (index, group, logged_at, number) = (texts.next()?, texts.next()?, texts.next()?, texts.next()?);
-    let trade = WalletTrade {
-        id,
-        maker: Arc::from(maker),
-        label: Arc::from(label),
-        side,
-        tx_hash,
-        token,
-        token_symbol,
-        base_token,
-        base_token_symbol,
-        token_amount,
-        base_token_amount,
-        total_usd,
-        price,
-        block_time,
-        block_num,
-        slot,
-        transaction_index,
-        log_index,
-        swap_name,
-        clamp,
-        topic: Arc::from(topic),
-        place,
-        index,
-    };
-    Ok(LoggedTrade { number, logged_at, group, trade })
-}
-
 /// The values of a row, one after another.
-struct Texts<'a> {
+struct Values<'a> {
     row: &'a Row<'a>,
     at: usize,
     file: &'a Path,
 }
 
-impl Texts<'_> {
+impl Values<'_> {
     fn next<T: rusqlite::types::FromSql>(&mut self) -> Result<T, StoreError> {
         let value = self.row.get(self.at).map_err(|error| failure(self.file, error));
         self.at += 1;
         value
+    }
+}
+
+impl Columns for Values<'_> {
+    fn integer(&mut self) -> Result<i64, StoreError> {
+        self.next()
+    }
+
+    fn text(&mut self) -> Result<String, StoreError> {
+        self.next()
+    }
+
+    fn text_or_null(&mut self) -> Result<Option<String>, StoreError> {
+        self.next()
+    }
+
+    fn damaged(&self, what: &'static str, value: String) -> StoreError {
+        StoreError::Damaged { store: self.file.display().to_string(), what, value }
     }
 }
