@@ -1,5 +1,7 @@
 //! `/api/wallets`: who is known, and changes of that.
 
+use std::collections::BinaryHeap;
+
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -21,8 +23,8 @@ const LIMIT_MAX: usize = 10_000;
 pub(super) struct Asked {
     #[serde(default)]
     q: String,
-    #[serde(default)]
-    offset: usize,
+    offset: Option<usize>,
+    after: Option<String>,
     limit: Option<usize>,
 }
 
@@ -31,6 +33,8 @@ pub(super) struct Page {
     total: usize,
     wallets: Vec<Wallet>,
     next: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_after: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -47,7 +51,7 @@ impl Wallet {
     }
 }
 
-/// `GET /api/wallets?q=TEXT&offset=N&limit=N`.
+/// `GET /api/wallets?q=TEXT&offset=N&limit=N`, or with `after=KEY` for `offset`.
 pub(super) async fn list(
     State(api): State<Api>,
     asked: Result<Query<Asked>, QueryRejection>,
@@ -57,6 +61,9 @@ pub(super) async fn list(
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Refusal::question(format!("`limit` is from 1 to {LIMIT_MAX}")));
     }
+    if asked.offset.is_some() && asked.after.is_some() {
+        return Err(Refusal::question("`offset` and `after` are two ways to page: use one"));
+    }
     let wanted = asked.q.to_lowercase();
     let page = move |keeper: &crate::book::Keeper| {
         let snapshot = keeper.known()?;
@@ -65,12 +72,44 @@ pub(super) async fn list(
                 || known.address.to_lowercase().contains(&wanted)
                 || known.label.to_lowercase().contains(&wanted)
         };
-        let mut found = snapshot.iter().filter(fits).skip(asked.offset);
+        let (total, found) = (snapshot.len(), snapshot.iter().filter(fits));
+        if let Some(after) = &asked.after {
+            let (page, next_after) = page_after(found, after, limit);
+            return Ok(Page {
+                total,
+                wallets: page.into_iter().map(Wallet::of).collect(),
+                next: None,
+                next_after,
+            });
+        }
+        let offset = asked.offset.unwrap_or(0);
+        let mut found = found.skip(offset);
         let wallets: Vec<Wallet> = found.by_ref().take(limit).map(Wallet::of).collect();
-        let next = found.next().map(|_| asked.offset + limit);
-        Ok(Page { total: snapshot.len(), wallets, next })
+        let next = found.next().map(|_| offset + limit);
+        Ok(Page { total, wallets, next, next_after: None })
     };
     api.book(page).await.map(Json)
+}
+
+/// The `limit` that come next behind the key `after`, by address and chain, and the key of the last if there are more. Whatever changes
+/// between two pages moves nobody to another one.
+fn page_after(all: impl Iterator<Item = Known>, after: &str, limit: usize) -> (Vec<Known>, Option<String>) {
+    let (address, chain_id) = after.split_once('/').unwrap_or((after, ""));
+    let mut page = BinaryHeap::new();
+    for known in
+        all.filter(|known| (&*known.address, &*known.chain_id) > (address, chain_id) || after.is_empty())
+    {
+        page.push(known);
+        // One more than asked for tells whether there are more.
+        if page.len() > limit + 1 {
+            page.pop();
+        }
+    }
+    let mut page = page.into_sorted_vec();
+    let more = page.len() > limit;
+    page.truncate(limit);
+    let last = page.last().filter(|_| more).map(|last| format!("{}/{}", last.address, last.chain_id));
+    (page, last)
 }
 
 /// A chain as JSON has it: a number, or a text with a number or a name.

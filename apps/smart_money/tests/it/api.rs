@@ -47,6 +47,21 @@ async fn wallets_come_and_go_while_the_service_runs() {
     assert_eq!(page["wallets"][0], json!({"address": "0xaa", "label": "from the file", "chain_id": null}));
     let (_, page) = server.get("/api/wallets?q=NEW").await;
     assert_eq!(page["wallets"], json!([{"address": "0xcc", "label": "new", "chain_id": 1}]));
+    // Page by page, though the address at which a page ended is known no more.
+    let mut seen = Vec::new();
+    let mut after = String::new();
+    loop {
+        let (_, page) = server.get(&format!("/api/wallets?limit=1&after={after}")).await;
+        seen.push(page["wallets"][0]["address"].as_str().unwrap().to_owned());
+        let Some(next) = page["next_after"].as_str() else { break };
+        after = next.to_owned();
+        if seen.len() == 1 {
+            let add = json!({"address": "0x00"});
+            assert_eq!(server.json("POST", "/api/wallets", add).await.1["changed"], json!(1));
+            assert_eq!(server.json("DELETE", "/api/wallets/0xAA", Value::Null).await.1["changed"], json!(1));
+        }
+    }
+    assert_eq!(seen, ["0xaa", "0xcc", "So1"]);
     assert_eq!(send(&world, "0xCc", "0x2").await, 1);
     assert_eq!(send(&world, "0xbb", "0x3").await, 1);
     assert!(service.stop().await);
@@ -139,6 +154,7 @@ async fn wrong_questions_are_refused_with_the_mend() {
     for (method, path, body, status, said) in [
         ("GET", "/api/wallets?limit=0", "", 400, "from 1 to 10000"),
         ("GET", "/api/wallets?offest=1", "", 400, "offest"),
+        ("GET", "/api/wallets?offset=1&after=0xa", "", 400, "two ways"),
         ("GET", "/api/smart-money/trades?limit=1001", "", 400, "from 1 to 1000"),
         ("GET", "/api/smart-money/trades?before=x", "", 400, "before"),
         ("POST", "/api/wallets", "[7]", 400, "an array of such"),
