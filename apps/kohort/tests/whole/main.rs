@@ -27,7 +27,7 @@ mod platform;
 mod rig;
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use feed::Pace;
 use platform::{Log, Platform, Stores, Victim};
@@ -88,6 +88,7 @@ fn storm(stores: Stores, log: Log, rounds: u64) {
     let mut platform = Platform::start(stores, log, says);
     let feed = platform.feed(Pace::Full, u32::MAX);
     let mut guests = Vec::new();
+    let began = Instant::now();
     for round in 0..rounds {
         let before = feed.sent();
         let who = platform.shareable(&mut random);
@@ -102,6 +103,8 @@ fn storm(stores: Stores, log: Log, rounds: u64) {
         println!("round {round}: {} joined, {left}; {} messages", who.name(), feed.sent() - before);
         random.pause(100, 500);
     }
+    let (messages, seconds) = (feed.sent(), began.elapsed().as_secs_f64());
+    println!("{messages} messages in {seconds:.1} s of storm: {:.0} a second", messages as f64 / seconds);
     guests.iter_mut().for_each(platform::Service::stop);
     let sent = feed.ends();
     platform.drained(&sent, &mut random);
@@ -128,12 +131,14 @@ fn embedded_stores_our_broker() {
 
 #[test]
 fn embedded_stores_our_broker_killed() {
-    killed(Stores::Embedded, Log::Ours, &Victim::EMBEDDED, 4, Duration::from_secs(6));
+    let rounds = setting("KOHORT_WHOLE_ROUNDS", 4);
+    let day = if rounds > 4 { DAY } else { Duration::from_secs(6) };
+    killed(Stores::Embedded, Log::Ours, &victims(&Victim::EMBEDDED), rounds, day);
 }
 
 #[test]
 fn embedded_stores_our_broker_storm() {
-    storm(Stores::Embedded, Log::Ours, 4);
+    storm(Stores::Embedded, Log::Ours, setting("KOHORT_WHOLE_ROUNDS", 4));
 }
 
 #[test]
