@@ -26,7 +26,9 @@ impl Peer {
 
     /// An installed MariaDB.
     pub(crate) fn mariadb() -> Peer {
-        Peer::start("mariadb", named("KOHORT_WHOLE_MARIADB"), &[], "stop")
+        let options = std::env::var("KOHORT_WHOLE_MARIADB_OPTIONS").unwrap_or_default();
+        let options: Vec<&str> = options.split_whitespace().collect();
+        Peer::start("mariadb", named("KOHORT_WHOLE_MARIADB"), &options, "stop")
     }
 
     /// An empty Redis in a new folder.

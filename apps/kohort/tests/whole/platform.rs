@@ -201,8 +201,23 @@ impl Platform {
         Which::ALL.map(|which| self.watch.read(which.group()))
     }
 
+    /// Waits until each group has read more messages than `before`, and says how many.
+    pub(crate) fn flowing(&mut self, before: i64) -> i64 {
+        let until = Instant::now() + Duration::from_secs(120);
+        loop {
+            self.assert_run();
+            let read = self.read();
+            if let [Some(a), Some(b), Some(c)] = read
+                && a.min(b).min(c) > before
+            {
+                return a.max(b).max(c);
+            }
+            assert!(Instant::now() < until, "no more than {read:?} messages are read: {}", self.says);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     pub(crate) fn kill(&mut self, victim: Victim) {
-        self.assert_run();
         match victim {
             Victim::Dataflow => self.services[0].kill(),
             Victim::Market => self.services[1].kill(),
