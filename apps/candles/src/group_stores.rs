@@ -47,7 +47,7 @@ impl OtherStore {
         &self.name
     }
 
-    fn has(&self, group: &str) -> bool {
+    pub(crate) fn has(&self, group: &str) -> bool {
         self.groups.as_ref().is_none_or(|groups| groups.iter().any(|of| of == group))
     }
 

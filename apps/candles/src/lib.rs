@@ -23,5 +23,5 @@ mod sink;
 pub mod stages;
 
 pub use group_stores::{OtherStore, file_name};
-pub use road::{Road, Settings, groups_of};
+pub use road::{Road, Settings, groups_of, shared_groups};
 pub use sink::SharedStore;

@@ -74,6 +74,29 @@ pub struct Road {
     health: Health,
 }
 
+/// The groups of a service of which other stores may have a part, too.
+///
+/// # Errors
+/// A store of `GroupStores` that cannot be understood.
+pub fn shared_groups(settings: &Settings, name: &str) -> anyhow::Result<Vec<String>> {
+    let others = others(settings, name)?;
+    let mut groups = groups_of(&settings.file);
+    groups.retain(|group| others.iter().any(|other| other.has(group)));
+    Ok(groups)
+}
+
+/// The stores of other services.
+fn others(settings: &Settings, name: &str) -> anyhow::Result<Vec<OtherStore>> {
+    let mut others = settings.others.clone();
+    for named in &settings.file.group_stores {
+        others.push(OtherStore::open(named)?);
+    }
+    // A list that does for all services of a group names our own store too; and what is read twice would count twice.
+    let mut names = BTreeSet::from([name.to_owned()]);
+    others.retain(|other| names.insert(other.name().to_owned()));
+    Ok(others)
+}
+
 impl Road {
     /// Starts the hub and all groups over a store, by the name that other services have for it. Waits for no broker: one that is
     /// away is asked again for ever. Needs a tokio runtime.
@@ -89,13 +112,7 @@ impl Road {
                 .into());
         }
         let groups = groups_of(file);
-        let mut others = settings.others.clone();
-        for named in &file.group_stores {
-            others.push(OtherStore::open(named)?);
-        }
-        // A list that does for all services of a group names our own store too; and what is read twice would count twice.
-        let mut names = BTreeSet::from([name.to_owned()]);
-        others.retain(|other| names.insert(other.name().to_owned()));
+        let others = others(settings, name)?;
         let store: SharedStore = Arc::new(Mutex::new(store));
         let first = reader(&store, &others, &groups).context("open a reader of the store")?;
         let hub = Hub::start(first, groups.clone()).context("start the thread of the hub")?;

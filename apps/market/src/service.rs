@@ -62,7 +62,9 @@ fn open_store(settings: &Settings) -> anyhow::Result<(String, Box<dyn CandleStor
     let file = store_file(settings);
     let store = CachedStore::open(&file, || MemoryStore::new().retention(Retention::ORIGINAL))
         .with_context(|| format!("open the cache `{}`", file.display()))?;
-    Ok((candles::file_name(&file), Box::new(store)))
+    let name = candles::file_name(&file);
+    let store = store.shared_groups(candles::shared_groups(settings, &name)?);
+    Ok((name, Box::new(store)))
 }
 
 /// Redis' own port where a host names none.

@@ -2,7 +2,8 @@
 //!
 //! Claims and flushes go to the file, in its transactions; what a flush has committed is then added to the memory, and reading asks the
 //! memory alone. What the memory drops because it is too old is deleted from the file by and by, and parts that come for it are written to
-//! neither. At the start the memory is filled from the file. The positions are in the file alone, so whatever dies when, candles
+//! neither; but of a group that is shared with other stores the file keeps everything: nobody else has its part, and the others' readers
+//! make whole charts of it. At the start the memory is filled from the file. The positions are in the file alone, so whatever dies when, candles
 //! and positions are of one moment.
 //!
 //! One process at a time: another's flushes would never reach the memory. A lock on a file beside the store holds that, and ends with
@@ -37,6 +38,8 @@ pub struct CachedStore {
     path: PathBuf,
     /// Makes an empty memory.
     empty: fn() -> MemoryStore,
+    /// Groups of which the file keeps everything.
+    shared: Vec<String>,
     /// What readers ask. Replaced as a whole where the file has to be read again.
     memory: Arc<Mutex<MemoryStore>>,
     /// A flush failed, and nobody knows whether the file has it.
@@ -67,12 +70,20 @@ impl CachedStore {
             file,
             path: path.to_owned(),
             empty,
+            shared: Vec::new(),
             memory,
             unsure: false,
             walk: None,
             pruned_at: i64::MIN,
             _lock: lock,
         })
+    }
+
+    /// Of these groups the file keeps everything: other stores have the rest of their candles.
+    #[must_use]
+    pub fn shared_groups(mut self, groups: Vec<String>) -> CachedStore {
+        self.shared = groups;
+        self
     }
 
     /// As [`SqliteStore::set_busy_timeout`].
@@ -86,6 +97,9 @@ impl CachedStore {
     /// Writes a flush into the file, without what is older than the memory keeps: a candle that was dropped is never begun anew, and one that
     /// is still in the file says no longer that it is whole.
     fn write(&mut self, memory: &MemoryStore, flush: &Flush<'_>) -> Result<Flushed, FlushError> {
+        if self.shared.iter().any(|group| group == flush.group) {
+            return self.file.flush(flush);
+        }
         let expired = memory.expired(flush);
         if expired.deltas.is_empty() {
             return self.file.flush(flush);
@@ -117,7 +131,10 @@ impl CachedStore {
         };
         // Faster than candles come, so that the walk comes to its end.
         let rows = (2 * flush.deltas.candles.len()).clamp(PRUNE_ROWS.0, PRUNE_ROWS.1);
-        let mut since = |group: &str, pair: &PairKey, interval| memory.since(group, pair, interval);
+        let shared = &self.shared;
+        let mut since = |group: &str, pair: &PairKey, interval| {
+            if shared.iter().any(|of| of == group) { None } else { memory.since(group, pair, interval) }
+        };
         if let Err(error) = self.file.prune(walk, rows, before, &mut since) {
             // The flush is written, and what is too old is there for an hour more.
             tracing::warn!(error = &error as &dyn std::error::Error, "old candles could not be deleted");

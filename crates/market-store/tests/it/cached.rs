@@ -188,6 +188,35 @@ fn what_is_no_longer_kept_is_deleted_from_the_file_and_only_that() {
 }
 
 #[test]
+fn of_a_shared_group_the_file_keeps_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("market.db");
+    let open = || CachedStore::open(&path, short).unwrap().shared_groups(vec![GROUP.to_owned()]);
+    let mut store = open();
+    let (mut plain, now) = (MemoryStore::new(), clock());
+    let mut flush_both = |store: &mut CachedStore, trades: &[(&str, i64, &str)], now| {
+        flush_at(&mut plain, &deltas(trades), now);
+        let flushed = flush_at(store, &deltas(trades), now);
+        assert_eq!(flushed.expired, 0);
+        dump(&mut *plain.reader().unwrap(), GROUP)
+    };
+    for hour in 1_000..1_200 {
+        flush_both(&mut store, &[("a", hour * HOUR + 60, "2")], now);
+    }
+    walked(&mut store, now + HOUR);
+    let whole =
+        flush_both(&mut store, &[("a", 1_100 * HOUR, "9"), ("a", 1_100 * HOUR + 61, "1")], now + HOUR);
+    assert_eq!(shown(&path), whole);
+    let kept = dump(&mut *store.reader().unwrap(), GROUP);
+    assert!(kept.len() < whole.len() / 10, "the memory keeps what is new");
+    assert!(kept.iter().all(|candle| whole.contains(candle)), "whole candles");
+    drop(store);
+    let store = open();
+    assert_eq!(dump(&mut *store.reader().unwrap(), GROUP), kept);
+    assert_eq!(shown(&path), whole);
+}
+
+#[test]
 fn the_cache_is_the_memory_alone_whatever_is_late_forgotten_deleted_or_started_anew() {
     for seed in 1..9u64 {
         let folder = tempfile::tempdir().unwrap();
