@@ -15,8 +15,11 @@ const SUBSCRIBERS_MAX: usize = 10_240;
 /// Things that one listener may ask for.
 pub const FILTERS_MAX: usize = 1024;
 
-/// Candles that wait for one listener before only the newest of each chart does. Who follows all pairs and reads nothing would otherwise
-/// have every candle that ever began waiting for it.
+/// Changes that a listener leaves untaken before it is behind: then its changes are kept once for all who are behind with the same wish, and
+/// a change costs no more for a hundred of them than for one.
+const BEHIND_AT: usize = 1024;
+/// Candles that wait before only the newest of each chart does. Who follows all pairs and reads nothing would otherwise have every candle
+/// that ever began waiting for it.
 const WAITING_MAX: usize = 16 * 1024;
 
 /// Ways to leave fields of a [`Filter`] out, and the one of any case.
@@ -117,6 +120,9 @@ struct List {
 #[derive(Debug, Default)]
 struct Wanted {
     by: BTreeMap<u64, Arc<Shared>>,
+    /// Those of them that are behind, and what changed since the first of them was.
+    behind: BTreeSet<u64>,
+    missed: Waiting,
     /// For a filter of any case: the pair that it last met.
     met: Option<Arc<PairKey>>,
 }
@@ -134,6 +140,7 @@ impl List {
     fn remove(&mut self, filter: &Filter, number: u64) {
         if let Some(wanted) = self.wants.get_mut(filter) {
             wanted.by.remove(&number);
+            wanted.caught_up(number);
             if wanted.by.is_empty() {
                 self.wants.remove(filter);
                 self.kinds[filter.kind()] -= 1;
@@ -151,13 +158,23 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     filters: BTreeSet<Filter>,
-    waiting: Changes,
+    /// Those of the filters that it is behind with.
+    behind: BTreeSet<Filter>,
+    waiting: Waiting,
+    /// Changes since it took some.
+    untaken: usize,
+}
+
+/// Changes that nobody has taken yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    changes: Changes,
     /// Older candles are left out when so many wait, if that is more than [`WAITING_MAX`].
-    waiting_max: usize,
+    max: usize,
 }
 
 /// What changed for a listener since it asked last.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Changes {
     /// The newest state of each candle that changed: a slow listener misses steps, never the last one, and a candle takes its place once
     /// however often it changes.
@@ -166,10 +183,10 @@ pub struct Changes {
     pub skipped: bool,
 }
 
-impl State {
+impl Waiting {
     fn put(&mut self, key: &Key, candle: &Candle) {
-        self.waiting.candles.insert(key.clone(), *candle);
-        if self.waiting.candles.len() > self.waiting_max.max(WAITING_MAX) {
+        self.changes.candles.insert(key.clone(), *candle);
+        if self.changes.candles.len() > self.max.max(WAITING_MAX) {
             self.keep_newest();
         }
     }
@@ -178,19 +195,49 @@ impl State {
     fn keep_newest(&mut self) {
         let mut newest: BTreeMap<Key, Candle> = BTreeMap::new();
         // In the order of charts, and of time within each.
-        let mut all = std::mem::take(&mut self.waiting.candles).into_iter().peekable();
+        let mut all = std::mem::take(&mut self.changes.candles).into_iter().peekable();
         while let Some((key, candle)) = all.next() {
             let is_older =
                 all.peek().is_some_and(|((pair, interval, _), _)| (pair, *interval) == (&key.0, key.1));
             if is_older {
-                self.waiting.skipped = true;
+                self.changes.skipped = true;
             } else {
                 newest.insert(key, candle);
             }
         }
         // Gone through again only when there are twice as many: each candle pays for a step or two.
-        self.waiting_max = 2 * newest.len();
-        self.waiting.candles = newest;
+        self.max = 2 * newest.len();
+        self.changes.candles = newest;
+    }
+}
+
+impl Wanted {
+    /// Puts a change before everyone.
+    fn put(&mut self, filter: &Filter, key: &Key, candle: &Candle) {
+        let mut fell = Vec::new();
+        for (number, subscriber) in self.by.iter().filter(|(number, _)| !self.behind.contains(number)) {
+            let mut state = lock(&subscriber.state);
+            state.waiting.put(key, candle);
+            state.untaken += 1;
+            if state.untaken >= BEHIND_AT {
+                state.behind.insert(filter.clone());
+                fell.push(*number);
+            }
+            drop(state);
+            subscriber.news.notify_one();
+        }
+        if !self.behind.is_empty() {
+            self.missed.put(key, candle);
+        }
+        self.behind.extend(fell);
+    }
+
+    /// One is behind no more, or gone.
+    fn caught_up(&mut self, number: u64) {
+        self.behind.remove(&number);
+        if self.behind.is_empty() {
+            self.missed = Waiting::default();
+        }
     }
 }
 
@@ -275,10 +322,7 @@ impl Subscribers {
                 if filter.any_case {
                     wanted.met = Some(Arc::clone(pair));
                 }
-                for subscriber in wanted.by.values() {
-                    lock(&subscriber.state).put(key, candle);
-                    subscriber.news.notify_one();
-                }
+                wanted.put(&filter, key, candle);
             }
         }
     }
@@ -314,20 +358,51 @@ impl Subscriber {
         list.remove(filter, self.number);
         let mut state = lock(&self.shared.state);
         let removed = state.filters.remove(filter);
+        state.behind.remove(filter);
         let State { filters, waiting, .. } = &mut *state;
-        waiting.candles.retain(|key, _| filters.iter().any(|filter| filter.wants(key)));
+        waiting.changes.candles.retain(|key, _| filters.iter().any(|filter| filter.wants(key)));
         removed
     }
 
     /// Waits until something changed, and takes the newest state of all that did.
     pub async fn next(&self) -> Changes {
         loop {
-            let waiting = std::mem::take(&mut lock(&self.shared.state).waiting);
-            if !waiting.candles.is_empty() {
-                return waiting;
+            let taken = self.take();
+            if !taken.candles.is_empty() {
+                return taken;
             }
             self.shared.news.notified().await;
         }
+    }
+
+    fn take(&self) -> Changes {
+        {
+            let mut state = lock(&self.shared.state);
+            if state.behind.is_empty() {
+                state.untaken = 0;
+                return std::mem::take(&mut state.waiting).changes;
+            }
+        }
+        // The list first: its owner adds to what was missed.
+        let mut list = lock(&self.all.list);
+        let mut state = lock(&self.shared.state);
+        state.untaken = 0;
+        let mut taken = std::mem::take(&mut state.waiting).changes;
+        for filter in std::mem::take(&mut state.behind) {
+            let Some(wanted) = list.wants.get_mut(&filter) else { continue };
+            // Newer than what it has itself, or the same; of what came before it was behind it sees the newest state again.
+            taken
+                .candles
+                .extend(wanted.missed.changes.candles.iter().map(|(key, candle)| (key.clone(), *candle)));
+            taken.skipped |= wanted.missed.changes.skipped;
+            wanted.caught_up(self.number);
+        }
+        let mut taken = Waiting { changes: taken, max: 0 };
+        if taken.changes.skipped {
+            // An older candle that waited here may have changed since, and was left out there.
+            taken.keep_newest();
+        }
+        taken.changes
     }
 }
 
@@ -463,7 +538,9 @@ mod tests {
                 let key = (Arc::clone(pair), Interval::M1, minute * 60);
                 subscribers.publish(&[(key, Candle::EMPTY)]);
             }
-            assert!(lock(&slow.shared.state).waiting.candles.len() <= WAITING_MAX);
+            assert!(lock(&slow.shared.state).waiting.changes.candles.len() <= BEHIND_AT);
+            let list = lock(&subscribers.list);
+            assert!(list.wants[&filter(None, None)].missed.changes.candles.len() <= WAITING_MAX);
         }
         let waiting = slow.next().await;
         assert!(waiting.skipped);
@@ -475,6 +552,44 @@ mod tests {
         subscribers.publish(&[(key("a", Interval::M1), Candle::EMPTY)]);
         let next = slow.next().await;
         assert_eq!((next.candles.len(), next.skipped), (1, false));
+    }
+
+    #[tokio::test]
+    async fn who_is_behind_has_the_newest_state_waiting_once_for_all_of_them() {
+        let subscribers = Subscribers::new(Arc::default());
+        let everything = filter(None, None);
+        let slow: Vec<_> = (0..100).map(|_| subscribers.join().unwrap()).collect();
+        slow.iter().for_each(|listener| listener.subscribe(everything.clone()).unwrap());
+        let counted = |count| {
+            let mut candle = Candle::EMPTY;
+            candle.count = count;
+            candle
+        };
+        let pairs = ["a", "b", "c"].map(|pair| key(pair, Interval::M1));
+        let changed = |count| pairs.clone().map(|key| (key, counted(count)));
+        let newest = |changes: &Changes| changes.candles.values().map(|c| c.count).collect::<Vec<_>>();
+        let steps = BEHIND_AT as u64;
+        (1..=steps).for_each(|count| subscribers.publish(&changed(count)));
+        // One takes what there is, and is behind no more; another leaves; one follows something else as well.
+        assert_eq!(newest(&slow[0].next().await), [steps; 3]);
+        slow[2].subscribe(filter(Some("a"), Some(Interval::M1))).unwrap();
+        let mut rest = slow.into_iter();
+        let (first, _) = (rest.next().unwrap(), rest.next());
+        subscribers.publish(&changed(steps + 1));
+        assert_eq!(newest(&first.next().await), [steps + 1; 3]);
+        {
+            let list = lock(&subscribers.list);
+            let wanted = &list.wants[&everything];
+            assert_eq!((wanted.by.len(), wanted.behind.len()), (99, 98));
+            let untouched = lock(&wanted.by[&5].state).waiting.changes.candles[&pairs[0]].count;
+            assert!(untouched < steps, "a change costs one place for all of them");
+        }
+        for listener in rest {
+            assert_eq!(newest(&listener.next().await), [steps + 1; 3]);
+        }
+        assert!(lock(&subscribers.list).wants[&everything].missed.changes.candles.is_empty());
+        subscribers.publish(&changed(steps + 2));
+        assert_eq!(newest(&first.next().await), [steps + 2; 3]);
     }
 
     #[test]
