@@ -51,7 +51,7 @@ fn open_store(settings: &Settings) -> anyhow::Result<(String, Box<dyn CandleStor
         if redis.kind == "cluster" {
             return Err(Complaint::new("`Type: cluster` of `Redis` is not available")
                 .at(redis.at.clone())
-                .why("candles and positions are written in one script, and a cluster keeps them on different servers")
+                .why("candles and positions are written in one step, and a cluster keeps them on different servers")
                 .hint("write `Type: node`, or leave it out")
                 .into());
         }
