@@ -142,7 +142,7 @@ mod tests {
         let partition = TopicPartition::new("t", 0);
         let epoch = store.claim("g", std::slice::from_ref(&partition)).unwrap()[0].epoch;
         // Twenty days; the last message comes late, for a day that is gone.
-        for (offset, day) in (0..20).chain([3]).enumerate() {
+        for (offset, day) in (1_000..1_020).chain([1_003]).enumerate() {
             let mut aggregator = Aggregator::new();
             let trade = format!(
                 r#"[{{"chain_id":"1","pair_addr":"a","token_price_usd":1,"block_time":{}}}]"#,
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!((whole.counted, whole.wanted), (8, Some(8)));
         // A day with a trade too few is a finding.
         let mut more = days.clone();
-        *more.get_mut(&(PairKey::new("1", "a"), 19 * DAY)).unwrap() += 1;
+        *more.get_mut(&(PairKey::new("1", "a"), 1_019 * DAY)).unwrap() += 1;
         assert_eq!(held(&mut *reader, "g", Some(&more)).unwrap().wanted, Some(9));
         assert_eq!(held(&mut *reader, "g", None).unwrap(), Held { wanted: None, ..whole });
     }
