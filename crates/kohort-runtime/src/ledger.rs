@@ -47,11 +47,14 @@ fn mark(store: &str, floor: Option<Offset>) -> String {
     floor.map_or_else(|| format!("store {store}"), |floor| format!("store {store} from {floor}"))
 }
 
+/// Where a log begins. What was dropped of it is not in range, and the group's reset goes on from there.
+const BEGINNING: Offset = 0;
+
 /// The floor that a committed offset stands for.
 fn floor_of(store: &str, committed: &OffsetAndMetadata) -> Option<Offset> {
     let rest = committed.metadata.strip_prefix("store ").and_then(|rest| rest.strip_prefix(store));
     match rest {
-        Some("") => None,
+        Some("") => Some(BEGINNING),
         Some(rest) => {
             rest.strip_prefix(" from ").and_then(|floor| floor.parse().ok()).or(Some(committed.offset))
         }
@@ -84,7 +87,12 @@ impl Ledger {
     /// Takes a first claim; says where reading begins, if anybody knows.
     pub(crate) fn begin(&mut self, claim: Claim, committed: Option<&OffsetAndMetadata>) -> Option<Offset> {
         let known = match &self.store {
-            Some(store) => committed.and_then(|committed| floor_of(store, committed)),
+            Some(store) => match committed {
+                Some(committed) => floor_of(store, committed),
+                // Whoever wrote first died before the commit that says where reading began. If the store loses all it has, everything
+                // that there is must be read: neither where we are now nor what we commit from here is a place to begin.
+                None => claim.position.map(|_| BEGINNING),
+            },
             None => committed.map(|committed| committed.offset),
         };
         let floor = self.elsewhere(&claim).max(known);
@@ -348,6 +356,27 @@ mod tests {
             Some(500)
         );
         assert_eq!(Ledger::new(None).begin(claim(2, Some(480), Some(480)), Some(&committed)), Some(500));
+    }
+
+    /// The first owner wrote, and died before it had committed anything.
+    #[test]
+    fn a_store_that_loses_everything_is_filled_from_the_beginning_if_nobody_knows_another() {
+        let ledger = || Ledger::new(Some("cache".to_owned()));
+        let mut second = ledger();
+        assert_eq!(second.begin(claim(2, Some(30), Some(30)), None), Some(30));
+        assert_eq!(second.came(&partition(), 30), Came::Ours);
+        second.handed_out(&partition(), 500);
+        let progress = second.progress();
+        let flushed = second.flushed(progress);
+        let committed = second.marked(flushed).remove(0).1;
+        // The same owner and the next one find an empty store.
+        assert_eq!(second.begin_again(&claim(1, None, None)), Some(0));
+        assert_eq!(ledger().begin(claim(1, None, None), Some(&committed)), Some(0));
+        let unplaced = OffsetAndMetadata { metadata: "store cache".to_owned(), ..500.into() };
+        assert_eq!(ledger().begin(claim(1, None, None), Some(&unplaced)), Some(0));
+        assert_eq!(ledger().begin(claim(3, Some(400), Some(400)), Some(&unplaced)), Some(400));
+        // A new group begins where it is told to.
+        assert_eq!(ledger().begin(claim(1, None, None), None), None);
     }
 
     #[test]
