@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use kohort_client::{Client, ConsumerHandle, FetchedBatch, Offset, OffsetAndMetadata, Start, TopicPartition};
 use tokio::sync::{Notify, mpsc, watch};
@@ -23,7 +22,8 @@ const QUEUED_BATCHES: usize = 4;
 
 struct Owned {
     epoch: u64,
-    ours: Arc<AtomicBool>,
+    /// Dropped with the partition: the lanes that have records of it see that.
+    ours: watch::Sender<bool>,
     watermark: Option<Watermark>,
     committed: Offset,
 }
@@ -101,9 +101,7 @@ impl Handled {
 
     fn forget(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
-            if let Some(owned) = self.owned.remove(partition) {
-                owned.ours.store(false, Ordering::Release);
-            }
+            self.owned.remove(partition);
         }
     }
 
@@ -177,7 +175,7 @@ impl Work for Handled {
         // Offsets at the end of the batch that compaction took are done at once.
         watermark.hand_out(batch.next_offset(), batch.next_offset());
         Stats::count(&self.stats.bytes, batch.size() as u64);
-        let job = Job { batch, epoch: owned.epoch, ours: Arc::clone(&owned.ours) };
+        let job = Job { batch, epoch: owned.epoch, ours: owned.ours.subscribe() };
         for lane in &self.lanes {
             // There is room: batches are read only then. At the end a lane goes ahead of the member.
             if lane.send(job.clone()).await.is_err() && !*self.stopping.borrow() {
@@ -191,7 +189,7 @@ impl Work for Handled {
         for partition in added {
             let epoch = self.next_epoch;
             self.next_epoch += 1;
-            let ours = Arc::new(AtomicBool::new(true));
+            let ours = watch::Sender::new(false);
             self.owned.insert(partition, Owned { epoch, ours, watermark: None, committed: -1 });
         }
         start.go();

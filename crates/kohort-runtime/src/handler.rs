@@ -5,7 +5,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use kohort_client::{Client, FetchedBatch, Offset, OwnedRecord, TopicPartition};
 use tokio::sync::{Notify, mpsc, watch};
@@ -21,6 +20,9 @@ use crate::stats::Stats;
 /// Handles records.
 pub trait Handler: Send + Sync + 'static {
     /// Handles one record. May be called again for the same record: after an error, a crash, or a rebalance.
+    ///
+    /// The future is dropped where it stands when its partition goes to somebody else before it is done (a rebalance waits for it no
+    /// longer than its timeout), or when the group stops without it: the record comes again, here or there.
     fn handle(&self, record: &OwnedRecord) -> impl Future<Output = Result<(), HandleError>> + Send;
 }
 
@@ -82,8 +84,8 @@ pub(crate) struct Done {
 pub(crate) struct Job {
     pub(crate) batch: FetchedBatch,
     pub(crate) epoch: u64,
-    /// Falls when the partition is somebody else's.
-    pub(crate) ours: Arc<AtomicBool>,
+    /// Closes when the partition is somebody else's.
+    pub(crate) ours: watch::Receiver<bool>,
 }
 
 /// One lane: handles its records one after the other.
@@ -102,7 +104,7 @@ pub(crate) struct Lane<H> {
 
 impl<H: Handler> Lane<H> {
     pub(crate) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(job) = jobs.recv().await {
+        while let Some(mut job) = jobs.recv().await {
             self.room.notify_one();
             let partition = job.batch.topic_partition();
             for record in job.batch.records().map_while(Result::ok) {
@@ -111,7 +113,13 @@ impl<H: Handler> Lane<H> {
                 }
                 let offset = record.offset;
                 let record = job.batch.to_owned(&record);
-                if !self.handle(record, &job.ours).await {
+                let handled = tokio::select! {
+                    biased;
+                    handled = self.handle(record), if job.ours.has_changed().is_ok() => handled,
+                    // A handler that hangs must not keep the lane from the partitions that the member still has.
+                    () = told(&mut job.ours) => false,
+                };
+                if !handled {
                     if *self.stopping.borrow() {
                         // What follows with its key must not overtake it.
                         return;
@@ -124,13 +132,10 @@ impl<H: Handler> Lane<H> {
         }
     }
 
-    /// `false`: the partition is somebody else's, or the group stops: the record is not finished.
-    async fn handle(&mut self, record: OwnedRecord, ours: &AtomicBool) -> bool {
+    /// `false`: the group stops: the record is not finished.
+    async fn handle(&mut self, record: OwnedRecord) -> bool {
         let mut attempt = 1;
         loop {
-            if !ours.load(Ordering::Acquire) {
-                return false;
-            }
             let reason = match self.handler.handle(&record).await {
                 Ok(()) => return true,
                 Err(HandleError::Never(reason)) => reason,

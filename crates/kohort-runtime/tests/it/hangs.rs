@@ -300,11 +300,23 @@ async fn what_is_lost_while_its_claim_hangs_is_claimed_anew_when_it_comes_back()
 }
 
 /// Hangs at each record.
-struct Stuck(Arc<Mutex<u32>>);
+struct Stuck(Arc<Mutex<Vec<i32>>>);
+
+/// A call that hangs; gone when it is dropped.
+struct Call(Arc<Mutex<Vec<i32>>>, i32);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut hanging = self.0.lock().unwrap();
+        let call = hanging.iter().position(|p| *p == self.1).unwrap();
+        hanging.swap_remove(call);
+    }
+}
 
 impl Handler for Stuck {
-    async fn handle(&self, _: &OwnedRecord) -> Result<(), HandleError> {
-        *self.0.lock().unwrap() += 1;
+    async fn handle(&self, record: &OwnedRecord) -> Result<(), HandleError> {
+        self.0.lock().unwrap().push(record.partition);
+        let _call = Call(Arc::clone(&self.0), record.partition);
         std::future::pending().await
     }
 }
@@ -315,17 +327,27 @@ async fn a_handler_that_hangs_holds_up_a_rebalance_for_its_timeout_and_a_stop_fo
     let (_broker, client) = broker(folder.path(), None).await;
     let mut config = config();
     config.rebalance_timeout = Duration::from_secs(10);
-    let stuck = Arc::new(Mutex::new(0));
-    let group = |config: GroupConfig| {
-        let handler = Arc::new(Stuck(Arc::clone(&stuck)));
+    // The partitions of the records at which each member hangs.
+    let hanging = [(); 2].map(|()| Arc::new(Mutex::new(Vec::new())));
+    let group = |config: GroupConfig, member: usize| {
+        let handler = Arc::new(Stuck(Arc::clone(&hanging[member])));
         HandlerGroup::start(&client, config, Retries::default(), handler).unwrap()
     };
-    let first = group(config.clone());
-    wait_for("a record hangs", || *stuck.lock().unwrap() > 0).await;
+    let at = |member: usize| hanging[member].lock().unwrap().clone();
+    let first = group(config.clone(), 0);
+    wait_for("a record hangs", || at(0).len() == 1).await;
     let member = first.stats().members()[0].member_id.clone();
-    let second = group(config);
-    wait_for("each has one", || partitions(&first) == 1 && partitions(&second) == 1).await;
+    let second = group(config, 1);
+    // The first has one lane: whichever partition it hung at, it now hangs at the one that it kept.
+    let each_hangs_at_its_own = || {
+        let has = |running: &Running| -> Vec<i32> {
+            running.stats().members()[0].partitions.iter().map(|tp| tp.partition).collect()
+        };
+        has(&first).len() == 1 && at(0) == has(&first) && has(&second).len() == 1 && at(1) == has(&second)
+    };
+    wait_for("each hangs at a record of its own", each_hangs_at_its_own).await;
     assert_eq!(first.stats().members()[0].member_id, member, "it was in time, and stayed in the group");
     assert!(!stops_soon(first).await);
     assert!(!stops_soon(second).await);
+    wait_for("what hung is dropped", || at(0).is_empty() && at(1).is_empty()).await;
 }
