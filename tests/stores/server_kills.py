@@ -2,9 +2,9 @@
 """The store's server is killed (kill -9) at random moments while `kohort verify` runs, and started again: every candle must equal
 the reference all the same.
 
-    server_kills.py KOHORT MARIADB_DIR PORT ROUNDS TRADES REFERENCE [SEED]
+    server_kills.py KOHORT DIR PORT ROUNDS TRADES REFERENCE [SEED]
 
-MARIADB_DIR was prepared by `tests/peers/mariadb install`; the server is started and stopped here. A round is one kill. The service
+DIR was prepared by `tests/peers/mariadb install` or `tests/peers/mysql install`; the server is started and stopped here. A round is one kill. The service
 itself is killed as well, four times in each run: that makes the run long enough for several kills of the server.
 """
 
@@ -15,17 +15,22 @@ import subprocess
 import sys
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-PEER = HERE.parent / "peers" / "mariadb"
+PEERS = pathlib.Path(__file__).resolve().parent.parent / "peers"
 
 
-def peer(*arguments):
-    subprocess.run(["bash", str(PEER), *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+def script(folder):
+    # MySQL's programs are in a folder beside its data, MariaDB's are installed.
+    return str(PEERS / ("mysql" if (pathlib.Path(folder) / "server").exists() else "mariadb"))
+
+
+def peer(what, folder, *arguments):
+    command = ["bash", script(folder), what, folder, *map(str, arguments)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def claimed(folder, database):
     question = f"SELECT 1 FROM {database}.candle_groups LIMIT 1"
-    said = subprocess.run(["bash", str(PEER), "sql", folder, "-N", "-e", question], capture_output=True, text=True)
+    said = subprocess.run(["bash", script(folder), "sql", folder, "-N", "-e", question], capture_output=True, text=True)
     return said.stdout.strip() == "1"
 
 

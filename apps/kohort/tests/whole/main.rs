@@ -5,7 +5,7 @@
 //!
 //! | variable | |
 //! |---|---|
-//! | `KOHORT_WHOLE_MARIADB` | a folder that `tests/peers/mariadb install` made |
+//! | `KOHORT_WHOLE_MARIADB` | a folder that `tests/peers/mariadb install` made, or `tests/peers/mysql install`: MySQL is in MariaDB's place then |
 //! | `KOHORT_WHOLE_MARIADB_OPTIONS` | options of the server |
 //! | `KOHORT_WHOLE_KAFKA` | a folder that `tests/peers/kafka install` made |
 //! | `KOHORT_WHOLE_REDIS` | how Redis keeps what it has: `always` (default), `everysec`, `snapshots` (Redis's own default) |

@@ -1,4 +1,4 @@
-//! MariaDB, Redis and Kafka, by the scripts of `tests/peers`.
+//! MariaDB or MySQL, Redis and Kafka, by the scripts of `tests/peers`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,11 +24,13 @@ impl Peer {
         peer
     }
 
-    /// An installed MariaDB.
+    /// An installed MariaDB, or the MySQL in its place: that one has its programs in its folder.
     pub(crate) fn mariadb() -> Peer {
         let options = std::env::var("KOHORT_WHOLE_MARIADB_OPTIONS").unwrap_or_default();
         let options: Vec<&str> = options.split_whitespace().collect();
-        Peer::start("mariadb", named("KOHORT_WHOLE_MARIADB"), &options, "stop")
+        let folder = named("KOHORT_WHOLE_MARIADB");
+        let script = if folder.join("server").exists() { "mysql" } else { "mariadb" };
+        Peer::start(script, folder, &options, "stop")
     }
 
     /// An empty Redis in a new folder.
@@ -71,7 +73,7 @@ impl Peer {
         self.run("kill", &[]);
     }
 
-    /// Makes a database of MariaDB that nobody had, and gives its address.
+    /// Makes a database of the server that nobody had, and gives its address.
     pub(crate) fn new_database(&self) -> String {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros();
         self.run("sql", &["-e", &format!("CREATE DATABASE whole_{now}")]);

@@ -141,7 +141,8 @@ pub(super) fn prepare(
     }
     let fail = |error| failure(address, error);
     // One process makes the steps. The name of a lock is of the whole server and has 64 characters, as the name of a database may have.
-    let lock = "CONCAT('kohort/', MD5(DATABASE()))";
+    // MySQL 9.6 has no MD5() and no SHA1() any more.
+    let lock = "CONCAT('kohort/', LEFT(SHA2(DATABASE(), 256), 32))";
     let locked: Option<i64> =
         connection.query_first(format!("SELECT GET_LOCK({lock}, {LOCK_WAIT_S})")).map_err(fail)?.flatten();
     if locked != Some(1) {
