@@ -94,6 +94,17 @@ def test_a_transactional_batch_needs_a_transactional_id(connect, topic):
     assert append(c, topic, batch(b"a"), transactional_id="unused") == 0
 
 
+def test_a_transactional_batch_refuses_its_whole_request(connect, topic):
+    c = connect()
+    c.send("Produce", 8, transactional_id=None, acks=-1, timeout_ms=1000, topic_data=[
+        dict(name=topic, partition_data=[dict(index=0, records=batch(b"a")),
+                                         dict(index=1, records=batch(b"b", attributes=16, producer=(5, 0, 0)))]),
+        dict(name="no-such-topic", partition_data=[dict(index=0, records=batch(b"c"))])])
+    r = [p for t in c.receive()["responses"] for p in t["partition_responses"]]
+    assert [(p["error_code"], p["base_offset"], p["log_start_offset"]) for p in r] == [(53, -1, -1)] * 3
+    assert append(c, topic, batch(b"a")) == 0, "nothing of it was written"
+
+
 def test_old_magics_are_refused(connect, topic):
     c = connect()
     body = struct.pack(">bbqii", 1, 0, now_ms(), -1, 1) + b"v"

@@ -1,13 +1,14 @@
 //! FindCoordinator (10), versions 0 to 6. 4: many keys at once (KIP-699). 6: share groups (not supported: 42).
 //!
 //! One node: it coordinates every group. Kafka makes `__consumer_offsets` here and answers 15 until it is there; ours is there from
-//! the start. Not supported: transactions (the look-up answers 15, which clients retry until they give up).
+//! the start. Not supported: transactions. The look-up is refused as Kafka refuses somebody who may not use a transactional id: of
+//! all codes that one ends the attempt at once in every client; 15, say, is retried until the client gives up a minute later.
 
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::find_coordinator_response::Coordinator;
 use kohort_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 
-use super::{Call, Outcome, text};
+use super::{Call, NO_TRANSACTIONS, Outcome, text};
 use crate::connection::HangUp;
 
 const GROUP: i8 = 0;
@@ -19,7 +20,7 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     let shared = call.shared;
     let error = match request.key_type {
         GROUP => ErrorCode::NONE,
-        TRANSACTION => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        TRANSACTION => ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
         _ => ErrorCode::INVALID_REQUEST,
     };
     let (node, host, port) = if error.is_ok() {
@@ -34,8 +35,14 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
             shared.groups.sought(call.client(), group.to_string());
         }
     }
+    // Kafka has no words for the refusal of a share group when many keys may be asked for.
+    let message = match request.key_type {
+        GROUP if call.version() < 4 => error.name(),
+        SHARE if call.version() >= 4 => "",
+        TRANSACTION => NO_TRANSACTIONS,
+        _ => error.message(),
+    };
     let answer = if call.version() < 4 {
-        let message = if error.is_ok() { error.name() } else { error.message() };
         FindCoordinatorResponse::default()
             .with_error_code(error.0)
             .with_error_message((call.version() >= 1).then(|| text(message)))
@@ -43,8 +50,6 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
             .with_host(host)
             .with_port(port)
     } else {
-        // Kafka has no words for the refusal of a share group.
-        let message = if request.key_type == SHARE { "" } else { error.message() };
         let found = |key: &kohort_protocol::StrBytes| {
             Coordinator::default()
                 .with_key(key.clone())

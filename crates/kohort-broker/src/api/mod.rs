@@ -193,6 +193,10 @@ pub(crate) mod operations {
     pub(crate) const GROUP: i32 = bits(&[3, 6, 8, 10, 11]);
 }
 
+/// Why whatever belongs to a transaction is refused, in the places of the protocol that have room for words.
+const NO_TRANSACTIONS: &str =
+    "this broker has no transactions: leave the transactional id out, or use Apache Kafka";
+
 /// An owned text for a message.
 pub(crate) fn text(s: impl Into<String>) -> StrBytes {
     StrBytes::from_string(s.into())

@@ -1,7 +1,8 @@
 //! Produce (0), versions 3 to 13; 0 to 2 are advertised and refused.
 //!
 //! 3: transactional id. 8: the record that is at fault (KIP-467). 9: flexible. 13: topic ids (KIP-516).
-//! Not supported: transactions: a transactional batch gets INVALID_TXN_STATE.
+//! Not supported: transactions: a request with a transactional batch is refused as by a Kafka that does not let this client use its
+//! transactional id, and nothing of it is written.
 //!
 //! The batches stay as they came from the socket to the disk: an append is one write under the partition's lock, in the
 //! connection's own task.
@@ -19,7 +20,7 @@ use kohort_protocol::{ErrorCode, Uuid};
 
 use super::create_topics::chain;
 use super::recompress::recompress;
-use super::{Call, Outcome, text};
+use super::{Call, NO_TRANSACTIONS, Outcome, text};
 use crate::broker::{Shared, now_ms};
 use crate::catalog::Topic;
 use crate::connection::HangUp;
@@ -55,6 +56,7 @@ impl Refusal {
 struct Terms {
     version: i16,
     acks: i16,
+    /// A batch of it is transactional.
     transactional: bool,
 }
 
@@ -67,7 +69,7 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     let terms = Terms {
         version: call.version(),
         acks: request.acks,
-        transactional: request.transactional_id.is_some(),
+        transactional: has_transactional_batch(&request.topic_data),
     };
     let mut failed = false;
     let mut responses = Vec::with_capacity(request.topic_data.len());
@@ -82,6 +84,12 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
         (0, false) => Ok(Outcome::Silent),
         _ => call.answer(&ProduceResponse::default().with_responses(responses)),
     }
+}
+
+/// Whether any partition's first batch is transactional: Kafka asks that before it looks at any of them.
+fn has_transactional_batch(topics: &[TopicProduceData]) -> bool {
+    let mut records = topics.iter().flat_map(|t| &t.partition_data).filter_map(|p| p.records.as_deref());
+    records.any(|r| matches!(Batches::new(r).next(), Some(Ok(b)) if b.header().attributes.is_transactional()))
 }
 
 /// Each partition once, as Kafka knows them: what is said last counts. Topics without partitions are none.
@@ -133,6 +141,9 @@ fn produce(shared: &Shared, terms: Terms, data: TopicProduceData) -> (TopicProdu
         .into_iter()
         .map(|p| {
             let outcome = match &topic {
+                _ if terms.transactional => {
+                    Err(Refusal::new(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, NO_TRANSACTIONS))
+                }
                 None => Err(missing.into()),
                 Some(topic) => append(shared, terms, topic, p.index, p.records),
             };
@@ -218,12 +229,6 @@ fn check(terms: Terms, records: &[u8]) -> Result<usize, Refusal> {
             let attributes = batch.header().attributes;
             if terms.version < ZSTD_SINCE && attributes.codec().is_ok_and(|c| c == Codec::Zstd) {
                 return Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE.into());
-            }
-            if attributes.is_transactional() && !terms.transactional {
-                return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED.into());
-            }
-            if attributes.is_transactional() {
-                return Err(Refusal::new(ErrorCode::INVALID_TXN_STATE, "transactions are not supported"));
             }
             batch.bytes().len()
         }

@@ -1,7 +1,10 @@
 //! What Produce accepts, refuses, and answers.
 
 use bytes::{Bytes, BytesMut};
-use kohort_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProduceResponse};
+use kohort_protocol::messages::{
+    FindCoordinatorRequest, FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse,
+    ProduceResponse,
+};
 use kohort_protocol::records::{BatchOptions, Codec};
 use kohort_protocol::{ErrorCode, Uuid};
 
@@ -179,9 +182,34 @@ async fn producer_ids_need_both_or_neither_and_no_transaction() {
             .with_producer_id(id.into())
             .with_producer_epoch(epoch)
     };
-    for request in [ask(5, -1, None), ask(-1, 5, None), ask(-1, -1, Some("t"))] {
+    let cases = [
+        (ask(5, -1, None), ErrorCode::INVALID_REQUEST),
+        (ask(-1, 5, None), ErrorCode::INVALID_REQUEST),
+        (ask(-1, -1, Some("")), ErrorCode::INVALID_REQUEST),
+        (ask(-1, -1, Some("t")), ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
+    ];
+    for (request, wanted) in cases {
         let answer: InitProducerIdResponse = c.call(22, 4, &request).await;
-        assert_eq!(ErrorCode(answer.error_code), ErrorCode::INVALID_REQUEST);
+        assert_eq!(ErrorCode(answer.error_code), wanted, "{request:?}");
+    }
+}
+
+/// What ends `init_transactions` of every client at once; 15, for one, is retried for a minute.
+#[tokio::test]
+async fn the_coordinator_of_a_transaction_is_refused_with_words() {
+    let node = Node::start(&[]).await;
+    let mut c = node.connect().await;
+    let find = FindCoordinatorRequest::default().with_key_type(1);
+    let one: FindCoordinatorResponse = c.call(10, 3, &find.clone().with_key(text("t"))).await;
+    let many: FindCoordinatorResponse = c.call(10, 4, &find.with_coordinator_keys(vec![text("t")])).await;
+    let [found] = &many.coordinators[..] else { panic!("{many:?}") };
+    for (code, message, host) in [
+        (one.error_code, &one.error_message, &one.host),
+        (found.error_code, &found.error_message, &found.host),
+    ] {
+        assert_eq!(ErrorCode(code), ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        assert!(message.as_ref().is_some_and(|m| m.contains("no transactions")), "{message:?}");
+        assert!(host.is_empty());
     }
 }
 
