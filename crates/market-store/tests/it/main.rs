@@ -9,6 +9,7 @@ mod file;
 mod memory;
 mod merged;
 mod mysql;
+mod mysql_login;
 mod redis;
 mod retention;
 mod support;

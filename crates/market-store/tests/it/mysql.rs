@@ -1,12 +1,13 @@
 //! What only a server can get wrong: others who write, connections that end, tables that are not ours.
 //!
 //! Needs `KOHORT_TEST_MYSQL=mysql://user:password@host:port/mysql` of a server on which databases may be made and dropped
-//! (`tests/peers/mariadb` starts one), hence ignored unless asked for; `.ci/run` asks.
+//! (`tests/peers/mariadb` and `tests/peers/mysql` start one), hence ignored unless asked for; `.ci/run` asks.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::{Duration, Instant};
 
 use ::mysql::prelude::Queryable;
 use market_data::Interval;
@@ -195,12 +196,12 @@ fn a_group_that_another_holds_is_busy_and_the_same_flush_gets_through_later() {
 #[ignore = "needs KOHORT_TEST_MYSQL"]
 fn a_flush_whose_last_answer_was_lost_is_fenced_by_its_own_success() {
     let database = MySql::required();
-    let cut = Arc::new(AtomicBool::new(false));
+    let cut = Arc::new(Mutex::new(None));
     let port = cutting_proxy(database.port(), Arc::clone(&cut));
     let mut store = MySqlStore::new(database.address_at(port));
     let claim = store.claim(GROUP, &[partition(0)]).unwrap().remove(0);
     let trades = deltas(&[("a", 60, "2")]);
-    cut.store(true, Ordering::SeqCst);
+    *cut.lock().unwrap() = Some(Cut::Answer);
     let error = flush(&mut store, &[advance(&claim, 1)], &trades).unwrap_err();
     assert!(matches!(error, FlushError::Store(StoreError::Away { .. })), "{error}");
     let error = flush(&mut store, &[advance(&claim, 1)], &trades).unwrap_err();
@@ -212,8 +213,57 @@ fn a_flush_whose_last_answer_was_lost_is_fenced_by_its_own_success() {
     assert!(dump(&mut *store.reader().unwrap(), GROUP).iter().all(|(.., candle)| candle.count == 2));
 }
 
-/// Passes bytes on, until `cut` says that the next COMMIT is to be the last thing that gets through, and its answer is not.
-fn cutting_proxy(server: u16, cut: Arc<AtomicBool>) -> u16 {
+#[test]
+#[ignore = "needs KOHORT_TEST_MYSQL"]
+fn a_writer_that_freezes_within_a_flush_is_taken_back_and_fenced() {
+    let database = MySql::required();
+    let cut = Arc::new(Mutex::new(None));
+    let port = cutting_proxy(database.port(), Arc::clone(&cut));
+    let mut frozen = MySqlStore::new(database.address_at(port));
+    let theirs = frozen.claim(GROUP, &[partition(0)]).unwrap().remove(0);
+    let trades = deltas(&[("a", 60, "2")]);
+    *cut.lock().unwrap() = Some(Cut::Everything);
+    std::thread::scope(|scope| {
+        let (trades, theirs) = (&trades, &theirs);
+        let freezing = scope.spawn(move || {
+            let error = flush(&mut frozen, &[advance(theirs, 1)], trades).unwrap_err();
+            assert!(matches!(error, FlushError::Store(StoreError::Away { .. })), "{error}");
+            frozen
+        });
+        let began = Instant::now();
+        while cut.lock().unwrap().is_some() {
+            assert!(began.elapsed() < Duration::from_secs(60) && !freezing.is_finished());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // All is written and not committed. The server gives it up by itself.
+        let mut store = database.store();
+        let claim = loop {
+            match store.claim(GROUP, &[partition(0)]) {
+                Ok(claims) => break claims[0].clone(),
+                Err(error) => {
+                    assert!(error.is_retriable() && began.elapsed() < Duration::from_secs(120), "{error}")
+                }
+            }
+        };
+        assert_eq!((claim.epoch, claim.position), (theirs.epoch + 1, None));
+        flush(&mut store, &[advance(&claim, 1)], trades).unwrap();
+        let mut woken = freezing.join().unwrap();
+        let error = flush(&mut woken, &[advance(theirs, 1)], trades).unwrap_err();
+        assert!(matches!(error, FlushError::Fenced { found: Some(1), .. }), "{error}");
+        assert!(dump(&mut *store.reader().unwrap(), GROUP).iter().all(|(.., candle)| candle.count == 1));
+    });
+}
+
+/// What is to be cut off from the next COMMIT on.
+enum Cut {
+    /// It gets through, its answer does not, and the connection ends.
+    Answer,
+    /// It does not get through, and neither side hears anything more.
+    Everything,
+}
+
+/// Passes bytes on until `cut` says something else.
+fn cutting_proxy(server: u16, cut: Arc<Mutex<Option<Cut>>>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -238,8 +288,12 @@ fn cutting_proxy(server: u16, cut: Arc<AtomicBool>) -> u16 {
             std::thread::spawn(move || {
                 let mut buffer = vec![0; 65_536];
                 while let Ok(length @ 1..) = client.read(&mut buffer) {
-                    if buffer[..length].ends_with(b"COMMIT") && cut.swap(false, Ordering::SeqCst) {
-                        silent.store(true, Ordering::SeqCst);
+                    if buffer[..length].ends_with(b"COMMIT") {
+                        match cut.lock().unwrap().take() {
+                            Some(Cut::Answer) => silent.store(true, Ordering::SeqCst),
+                            Some(Cut::Everything) => return,
+                            None => {}
+                        }
                     }
                     server.write_all(&buffer[..length]).unwrap();
                 }

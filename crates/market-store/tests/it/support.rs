@@ -89,7 +89,12 @@ impl MySql {
 
     /// For tests that are ignored where there is no server.
     pub(crate) fn required() -> MySql {
-        MySql::new().expect("KOHORT_TEST_MYSQL names no server: see tests/peers/mariadb")
+        MySql::new()
+            .expect("KOHORT_TEST_MYSQL names no server: see tests/peers/mariadb and tests/peers/mysql")
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn port(&self) -> u16 {
