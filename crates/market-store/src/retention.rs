@@ -5,9 +5,12 @@ use std::time::Duration;
 use market_data::Interval;
 
 const DAY: i64 = 86_400;
+/// So far, in seconds, may trades be ahead of the clock on the wall before it is doubted that their time is right.
+const AHEAD_MAX: i64 = 3_600;
 
 /// How long a cache keeps candles, in the market's own time: measured from the newest candle of the same pair, so that a past that is
-/// read again is not thrown away as it comes.
+/// read again is not thrown away as it comes. A candle from the future (a trade with a wrong time) makes nobody older than the clock on the
+/// wall does: what is true would be dropped for it until that time has come.
 ///
 /// A part that comes for a candle that is gone is dropped and counted ([`crate::Flushed::expired`]): a candle is whole or not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +55,13 @@ pub(crate) struct Marks {
 impl Marks {
     pub(crate) const NEW: Marks = Marks { newest: i64::MIN, since: [i64::MIN; Interval::ALL.len()] };
 
-    /// A one-minute candle came.
-    pub(crate) fn see(&mut self, retention: Retention, time: i64) {
+    /// A one-minute candle came at `now`, by the clock on the wall.
+    pub(crate) fn see(&mut self, retention: Retention, time: i64, now: i64) {
         self.newest = self.newest.max(time);
+        let present = self.newest.min(now.saturating_add(AHEAD_MAX));
         for (interval, since) in Interval::ALL.into_iter().zip(&mut self.since) {
             if let Some(keep) = retention.keep(interval) {
-                let cut = self.newest.saturating_sub(keep);
+                let cut = present.saturating_sub(keep);
                 let start = interval.start_of(cut);
                 *since = (*since).max(if start < cut { start + interval.seconds() } else { start });
             }
@@ -98,12 +102,27 @@ pub(crate) fn place(interval: Interval) -> usize {
 mod tests {
     use super::*;
 
+    const NOW: i64 = 1_700_000_000;
+
+    #[test]
+    fn a_candle_from_the_future_makes_none_older_than_the_clock_does() {
+        let (mut marks, future) = (Marks::NEW, 4_000_000_020);
+        marks.see(Retention::ORIGINAL, future, 20 * DAY);
+        assert_eq!(marks.since(Interval::M1), Some(17 * DAY + AHEAD_MAX));
+        assert!(!marks.beyond(Interval::M1, 20 * DAY), "there is something of a later time");
+        // Time goes on, and the clock with it.
+        marks.see(Retention::ORIGINAL, 21 * DAY, 21 * DAY);
+        assert_eq!(marks.since(Interval::M1), Some(18 * DAY + AHEAD_MAX));
+        marks.see(Retention::ORIGINAL, future, future);
+        assert!(marks.expired(Interval::D1, 21 * DAY));
+    }
+
     #[test]
     fn a_candle_is_kept_from_the_first_whole_one_of_the_time_on() {
         let mut marks = Marks::NEW;
         assert!(marks.beyond(Interval::M1, -60) && marks.since(Interval::D1).is_none());
         let newest = 20 * DAY + 3_660;
-        marks.see(Retention::ORIGINAL, newest);
+        marks.see(Retention::ORIGINAL, newest, newest);
         assert_eq!(marks.since(Interval::M1), Some(17 * DAY + 3_660));
         assert_eq!(marks.since(Interval::H1), Some(13 * DAY + 2 * 3_600));
         assert_eq!(marks.since(Interval::D1), Some(14 * DAY));
@@ -114,10 +133,10 @@ mod tests {
     #[test]
     fn the_mark_never_goes_back() {
         let mut marks = Marks::NEW;
-        marks.see(Retention::ORIGINAL, 20 * DAY);
+        marks.see(Retention::ORIGINAL, 20 * DAY, NOW);
         let since = marks.since;
-        marks.see(Retention::ORIGINAL, 2 * DAY);
-        marks.see(Retention::OFF, 3 * DAY);
+        marks.see(Retention::ORIGINAL, 2 * DAY, NOW);
+        marks.see(Retention::OFF, 3 * DAY, NOW);
         assert_eq!((marks.newest, marks.since), (20 * DAY, since));
         marks.rested();
         assert!(marks.expired(Interval::H4, 20 * DAY) && !marks.expired(Interval::H4, 20 * DAY + 14_400));

@@ -171,7 +171,7 @@ impl CandleStore for MemoryStore {
         of_group.sweep(self.retention, flush.now);
         let numbers = of_group.numbers(self.retention, flush);
         for delta in flush.deltas.candles.iter().filter(|delta| delta.interval == Interval::M1) {
-            of_group.series[numbers[delta.pair as usize]].marks.see(self.retention, delta.time);
+            of_group.series[numbers[delta.pair as usize]].marks.see(self.retention, delta.time, flush.now);
         }
         for number in &numbers {
             of_group.series[*number].drop_expired();

@@ -34,7 +34,7 @@ impl MemoryStore {
         }
         let deltas = &flush.deltas.candles;
         for delta in deltas.iter().filter(|delta| delta.interval == Interval::M1) {
-            marks[delta.pair as usize].see(self.retention, delta.time);
+            marks[delta.pair as usize].see(self.retention, delta.time, flush.now);
         }
         let mut expired = Expired::default();
         for (at, delta) in deltas.iter().enumerate() {
@@ -68,7 +68,7 @@ impl MemoryStore {
                 // Where a pair is forgotten and its minutes are deleted already, the others say as well as they need how far it was.
                 series.marks.newest = series.marks.newest.max(*time);
                 if *interval == Interval::M1 {
-                    series.marks.see(self.retention, *time);
+                    series.marks.see(self.retention, *time, *updated_at);
                     series.drop_expired();
                 }
                 series.merge(*interval, *time, candle);

@@ -226,7 +226,7 @@ impl Known {
         for delta in flush.deltas.candles.iter().filter(|delta| delta.interval == Interval::M1) {
             let record = &mut self.series[numbers[delta.pair as usize] as usize].record;
             let mut marks = record.marks();
-            marks.see(retention, delta.time);
+            marks.see(retention, delta.time, flush.now);
             record.set_marks(marks);
         }
         before

@@ -104,7 +104,7 @@ mod tests {
         let mut record = Record::new();
         assert!(record.touch(retention, start));
         let mut marks = record.marks();
-        marks.see(retention, 600);
+        marks.see(retention, 600, 600);
         record.set_marks(marks);
         assert!(!record.touch(retention, start + 60) && record.touch(retention, start + RENEW));
         assert_eq!(record.marks_at(retention, start + RENEW + week - 1), marks);

@@ -80,6 +80,26 @@ fn a_candle_that_is_gone_is_never_begun_anew() {
 }
 
 #[test]
+fn a_trade_with_a_time_of_the_future_costs_its_pair_nothing() {
+    each(|open| {
+        let mut store = open(Retention::ORIGINAL);
+        let mut claim = store.claim(GROUP, &[partition(0)]).unwrap().remove(0);
+        // The flushes of these tests are at that time.
+        let (now, future) = (1_700_000_000 / 60 * 60, 4_000_000_020);
+        let mut minutes = Vec::new();
+        for (minute, time) in [now, future, now + 60, now + 120].into_iter().enumerate() {
+            let parts = deltas(&[("a", time, "2")]);
+            let flushed = flush(&mut *store, &[next(&mut claim)], &parts).unwrap();
+            assert_eq!(flushed.expired, 0, "flush {minute}");
+            minutes.push(time);
+        }
+        minutes.sort_unstable();
+        assert_eq!(starts(&*store, Interval::M1), minutes);
+        assert_eq!(starts(&*store, Interval::D1).len(), 2);
+    });
+}
+
+#[test]
 fn a_retention_of_ones_own_and_none_at_all() {
     each(|open| {
         let hour =
