@@ -29,6 +29,8 @@ pub(crate) struct Live {
     pairs: HashSet<Arc<PairKey>>,
     candles: HashMap<Key, Held>,
     changed: HashSet<Key>,
+    /// Flushes that it heard of.
+    flushes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +41,8 @@ struct Held {
     elsewhere: Option<Candle>,
     /// Parts that no flush has stored yet.
     parts: Vec<(Source, Candle)>,
+    /// Which flush said last what our own store has: a question that was asked before it has an older answer.
+    flushed: u64,
 }
 
 impl Live {
@@ -81,6 +85,7 @@ impl Live {
         stored: &[Candle],
         followed: Followed<'_>,
     ) {
+        self.flushes += 1;
         for (delta, candle) in deltas.candles.iter().zip(stored) {
             if !followed(&deltas.pairs[delta.pair as usize].key, delta.interval) {
                 continue;
@@ -88,7 +93,7 @@ impl Live {
             let key = self.key(&deltas.pairs[delta.pair as usize].key, delta.interval, delta.time);
             let held = self.candles.entry(key.clone()).or_default();
             let before = held.whole();
-            held.stored = Some(*candle);
+            (held.stored, held.flushed) = (Some(*candle), self.flushes);
             held.parts.retain(|(of, _)| of.member != source.member || of.flush > source.flush);
             if held.whole() != before {
                 self.changed.insert(key);
@@ -107,44 +112,54 @@ impl Live {
         }
     }
 
-    /// What the store has of a candle, read or pushed by somebody else.
-    pub(crate) fn stored(&mut self, key: &Key, candle: Candle) {
-        let held = self.candles.entry(key.clone()).or_default();
-        if held.stored != Some(candle) {
-            held.stored = Some(candle);
-            self.changed.insert(key.clone());
-        }
+    /// How many flushes it heard of, for [`Live::stored`].
+    pub(crate) fn flushes(&self) -> u64 {
+        self.flushes
+    }
+
+    /// What our own store has of a candle, as it was asked when so many flushes were heard of.
+    pub(crate) fn stored(&mut self, key: &Key, candle: Candle, after: u64) {
+        self.learn(key, |held| {
+            if held.flushed <= after {
+                held.stored = Some(candle);
+            }
+        });
     }
 
     /// What the stores of others have of a candle.
     pub(crate) fn elsewhere(&mut self, key: &Key, candle: Candle) {
+        self.learn(key, |held| held.elsewhere = Some(candle));
+    }
+
+    fn learn(&mut self, key: &Key, learn: impl FnOnce(&mut Held)) {
         let held = self.candles.entry(key.clone()).or_default();
-        let before = held.elsewhere.unwrap_or(Candle::EMPTY);
-        held.elsewhere = Some(candle);
-        if before != candle {
+        let before = held.whole();
+        learn(held);
+        if held.whole() != before {
             self.changed.insert(key.clone());
         }
     }
 
     /// Forgets everything: nobody listens.
     pub(crate) fn clear(&mut self) {
-        *self = Live::default();
+        *self = Live { flushes: self.flushes, ..Live::default() };
     }
 
-    /// Candles that changed and of which nobody has asked the store yet.
+    /// Candles that changed and of which nobody has said yet what is stored.
     pub(crate) fn unknown(&self) -> Vec<Key> {
-        self.changed
-            .iter()
-            .filter(|key| {
-                self.candles.get(*key).is_some_and(|held| held.stored.is_none() || held.elsewhere.is_none())
-            })
-            .cloned()
-            .collect()
+        self.changed.iter().filter(|key| !self.is_known(key)).cloned().collect()
     }
 
-    /// The candles that changed since the last call, whole.
-    pub(crate) fn take_changed(&mut self) -> Vec<(Key, Candle)> {
-        let changed = std::mem::take(&mut self.changed);
+    fn is_known(&self, key: &Key) -> bool {
+        self.candles.get(key).is_none_or(|held| held.stored.is_some() && held.elsewhere.is_some())
+    }
+
+    /// The candles that changed since the last call, whole. `wait`: [unknown](Live::unknown) ones are told another time.
+    pub(crate) fn take_changed(&mut self, wait: bool) -> Vec<(Key, Candle)> {
+        let mut changed = std::mem::take(&mut self.changed);
+        if wait {
+            self.changed = changed.extract_if(|key| !self.is_known(key)).collect();
+        }
         let whole = |key: Key| {
             let candle = self.candles.get(&key)?.whole();
             (!candle.is_empty()).then_some((key, candle))
@@ -152,7 +167,7 @@ impl Live {
         let whole = changed.into_iter().filter_map(whole).collect();
         // Not before: what is forgotten with its change untold would not be told at all.
         if self.candles.len() > HELD_MAX {
-            self.candles.retain(|_, held| !held.parts.is_empty());
+            self.candles.retain(|key, held| !held.parts.is_empty() || self.changed.contains(key));
             // Those that are being told now go the next time.
             self.pairs.retain(|pair| Arc::strong_count(pair) > 1);
         }
@@ -201,7 +216,7 @@ mod tests {
     }
 
     fn minute(live: &mut Live) -> Option<(u64, String)> {
-        let changed = live.take_changed();
+        let changed = live.take_changed(false);
         let (_, candle) = changed.iter().find(|((_, interval, _), _)| *interval == Interval::M1)?;
         Some((candle.count, candle.prices().unwrap().close.to_string()))
     }
@@ -238,7 +253,7 @@ mod tests {
             let deltas = pair(n);
             live.flushed(Source { member: 0, flush: 0 }, &deltas, &whole(&[&deltas]), &all);
         }
-        assert_eq!(live.take_changed().len(), HELD_MAX + 1);
+        assert_eq!(live.take_changed(false).len(), HELD_MAX + 1);
         assert!(live.candles.is_empty());
     }
 
@@ -249,7 +264,7 @@ mod tests {
         let daily: Followed<'_> = &|_, interval| interval == Interval::D1;
         live.add(source, &part, daily);
         live.flushed(source, &part, &whole(&[&part]), daily);
-        assert_eq!((live.candles.len(), live.take_changed().len()), (1, 1));
+        assert_eq!((live.candles.len(), live.take_changed(false).len()), (1, 1));
     }
 
     #[test]
@@ -258,8 +273,8 @@ mod tests {
         let (ours, theirs) = (deltas(1, "1"), deltas(2, "2"));
         let source = Source { member: 0, flush: 0 };
         live.add(source, &ours, &all);
-        for (key, candle) in live.take_changed() {
-            live.stored(&key, Candle::EMPTY);
+        for (key, candle) in live.take_changed(false) {
+            live.stored(&key, Candle::EMPTY, live.flushes());
             let part = theirs.candles.iter().find(|delta| delta.interval == key.1).unwrap();
             live.elsewhere(&key, part.candle);
             assert_eq!(candle.count, 1);
@@ -279,5 +294,25 @@ mod tests {
         assert_eq!(minute(&mut live), Some((2, "2".into())));
         live.dropped(Source { member: 0, flush: 4 });
         assert_eq!(minute(&mut live), Some((1, "1".into())));
+    }
+
+    #[test]
+    fn a_new_candle_is_told_once_it_is_known_and_a_flush_knows_better_than_an_older_question() {
+        let mut live = Live::default();
+        let (ours, theirs) = (deltas(1, "1"), deltas(2, "2"));
+        let source = Source { member: 0, flush: 0 };
+        live.add(source, &ours, &all);
+        let asked = live.flushes();
+        let unknown = live.unknown();
+        assert_eq!((live.take_changed(true).len(), unknown.len()), (0, 7));
+        // The answer is of before the flush, and comes after it.
+        live.flushed(source, &ours, &whole(&[&ours, &theirs]), &all);
+        for key in &unknown {
+            live.stored(key, Candle::EMPTY, asked);
+            live.elsewhere(key, Candle::EMPTY);
+        }
+        let told = live.take_changed(true);
+        assert_eq!((told.len(), told[0].1.count), (7, 2));
+        assert!(live.unknown().is_empty() && live.take_changed(true).is_empty());
     }
 }
