@@ -360,7 +360,13 @@ impl Subscriber {
         let removed = state.filters.remove(filter);
         state.behind.remove(filter);
         let State { filters, waiting, .. } = &mut *state;
-        waiting.changes.candles.retain(|key, _| filters.iter().any(|filter| filter.wants(key)));
+        // Under the lock of all: asking every filter about every candle would keep the others waiting.
+        waiting.changes.candles.retain(|key, _| {
+            !filter.wants(key) || {
+                let (pair, interval, _) = key;
+                Filter::all_that_want(&[1; KINDS], pair, *interval).any(|other| filters.contains(&other))
+            }
+        });
         removed
     }
 
@@ -462,6 +468,28 @@ mod tests {
         listener.subscribe(filter(Some("b"), None)).unwrap();
         subscribers.publish(&changed);
         assert_eq!(listener.next().await.candles.into_keys().next().unwrap().0.pair, "b");
+    }
+
+    #[tokio::test]
+    async fn leaving_a_thousand_charts_keeps_nobody_waiting() {
+        let subscribers = Subscribers::new(Arc::default());
+        let listener = subscribers.join().unwrap();
+        let name = |n: usize| format!("{n:044}");
+        let wish = |n: usize| filter(Some(&name(n)), Some(Interval::M1));
+        (0..FILTERS_MAX).for_each(|n| listener.subscribe(wish(n)).unwrap());
+        for n in 0..FILTERS_MAX {
+            let pair = Arc::new(PairKey::new("1", name(n)));
+            let waiting: Vec<_> =
+                (0..15).map(|at| ((Arc::clone(&pair), Interval::M1, 60 * at), Candle::EMPTY)).collect();
+            // As if it had not come to the point of being behind.
+            waiting.iter().for_each(|(key, candle)| lock(&listener.shared.state).waiting.put(key, candle));
+        }
+        let began = std::time::Instant::now();
+        for n in 1..FILTERS_MAX {
+            assert!(listener.unsubscribe(&wish(n)));
+        }
+        assert_eq!(listener.next().await.candles.len(), 15, "those of the one that it still follows");
+        assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
     }
 
     #[tokio::test]
