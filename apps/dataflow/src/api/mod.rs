@@ -4,8 +4,10 @@ mod binance;
 mod ws;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ws::WebSocket;
 use axum::routing::get;
 pub use binance::Heartbeat;
 use candles::api::Readers;
@@ -44,4 +46,11 @@ impl Api {
             .with_state(self)
             .merge(charts)
     }
+}
+
+/// A client has said goodbye. It is answered with the next look at the socket, and the end comes behind it; without an answer the client
+/// would take its connection for broken.
+async fn goodbye(mut socket: WebSocket, within: Duration) {
+    let end = async { while let Some(Ok(_)) = socket.recv().await {} };
+    let _ = tokio::time::timeout(within, end).await;
 }

@@ -1,7 +1,5 @@
 //! `WS /ws`: candles as they change.
 
-use std::time::Duration;
-
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::{IntoResponse, Response};
@@ -10,8 +8,9 @@ use candles::hub::live::Key;
 use candles::hub::{Filter, Subscriber};
 use market_data::{Candle, Interval};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use super::Api;
+use super::{Api, Heartbeat};
 
 /// What a client may send at once: a wish is a line.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
@@ -58,28 +57,43 @@ pub(super) async fn upgrade(State(api): State<Api>, socket: WebSocketUpgrade) ->
         .subscribers()
         .join()
         .map_err(|error| Refusal(axum::http::StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
-    let socket = socket.max_message_size(MESSAGE_BYTES_MAX);
-    let silence_max = api.heartbeat.silence_max;
-    Ok(socket.on_upgrade(move |socket| talk(socket, subscriber, silence_max)).into_response())
+    // A frame is in memory whole before anybody asks how large the message is.
+    let socket = socket.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
+    let heartbeat = api.heartbeat;
+    Ok(socket.on_upgrade(move |socket| talk(socket, subscriber, heartbeat)).into_response())
 }
 
-/// Until the client leaves, or takes no frame for `silence_max`: what changes meanwhile waits for it in memory.
-async fn talk(mut socket: WebSocket, subscriber: Subscriber, silence_max: Duration) {
+/// Until the client leaves, says nothing (pongs count) or takes no frame for `silence_max`: what changes meanwhile waits for it in memory.
+async fn talk(mut socket: WebSocket, subscriber: Subscriber, heartbeat: Heartbeat) {
+    let Heartbeat { ping_every, silence_max } = heartbeat;
+    let mut ping = tokio::time::interval_at(Instant::now() + ping_every, ping_every);
+    let mut heard_at = Instant::now();
     loop {
         let answer = tokio::select! {
-            heard = socket.recv() => match heard {
-                Some(Ok(Message::Text(text))) => hear(&subscriber, &text),
-                // Pings are answered below us; what else may come says nothing here.
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_))) => continue,
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-            },
+            heard = socket.recv() => {
+                heard_at = Instant::now();
+                match heard {
+                    Some(Ok(Message::Text(text))) => Message::Text(hear(&subscriber, &text).into()),
+                    // Pings are answered below us; what else may come says nothing here.
+                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_))) => continue,
+                    Some(Ok(Message::Close(_))) => return super::goodbye(socket, silence_max).await,
+                    Some(Err(_)) | None => return,
+                }
+            }
+            // Who vanished without a word would have its place for ever, where nothing changes that would be sent.
+            _ = ping.tick() => {
+                if heard_at.elapsed() > silence_max {
+                    return;
+                }
+                Message::Ping("".into())
+            }
             // While a frame is written, changes gather: the next one holds the newest state of each.
             changed = subscriber.next() => {
                 let updates: Vec<Update> = changed.candles.iter().filter_map(|(key, candle)| Update::of(key, candle)).collect();
-                serde_json::to_string(&updates).unwrap_or_default()
+                Message::Text(serde_json::to_string(&updates).unwrap_or_default().into())
             }
         };
-        let sent = tokio::time::timeout(silence_max, socket.send(Message::Text(answer.into())));
+        let sent = tokio::time::timeout(silence_max, socket.send(answer));
         if !matches!(sent.await, Ok(Ok(()))) {
             return;
         }

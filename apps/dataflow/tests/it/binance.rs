@@ -196,3 +196,14 @@ async fn who_answers_no_ping_is_gone() {
     }
     assert!(began.elapsed() >= QUICK.silence_max, "gone after {:?}", began.elapsed());
 }
+
+#[tokio::test]
+async fn who_says_goodbye_is_answered() {
+    let server = server().await;
+    for path in ["/ws", "/ws/", "/stream?streams=1:0xa@kline_1m"] {
+        let mut socket = connect(&server, path).await;
+        socket.close(None).await.unwrap();
+        let heard = tokio::time::timeout(Duration::from_secs(60), socket.next()).await.unwrap();
+        assert!(matches!(heard, Some(Ok(Message::Close(_)))), "{path}: {heard:?}");
+    }
+}

@@ -6,7 +6,8 @@ use dataflow::api::Heartbeat;
 use futures_util::StreamExt;
 use market_data::Deltas;
 use serde_json::json;
-use tokio::net::TcpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::api::{Server, Socket, hear, part, say, server, server_with};
@@ -50,7 +51,9 @@ async fn hundreds_hear_the_newest_candle_though_others_never_read() {
     const LISTENERS: usize = 300;
     const SLOW: usize = 60;
     const TRADES: i64 = 300;
-    let server = server().await;
+    // They are slow, not gone.
+    let heartbeat = Heartbeat { ping_every: PATIENCE, silence_max: 10 * PATIENCE };
+    let server = server_with(heartbeat).await;
     let mut slow = Vec::new();
     for n in 0..SLOW {
         // They follow everything, so that the most is put before them.
@@ -124,5 +127,40 @@ async fn who_takes_nothing_is_closed() {
         let hub = hub.clone();
         tokio::task::spawn_blocking(move || hub.parts(0, 1, Deltas::merge(parts))).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_vanished_is_missed_though_nothing_changes() {
+    let heartbeat = Heartbeat { ping_every: Duration::from_millis(100), silence_max: Duration::from_secs(1) };
+    let server = server_with(heartbeat).await;
+    // Nobody reads these sockets any more, so nobody answers a ping.
+    let mut own = connect(&server, "/ws").await;
+    say(&mut own, json!({"op": "subscribe"})).await;
+    let _binance = connect(&server, "/ws/1:0xa@kline_1m").await;
+    let began = Instant::now();
+    while server.hub.is_listening() {
+        assert!(began.elapsed() < PATIENCE, "a socket is still open");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_is_too_large_is_refused_before_it_is_in_memory() {
+    let server = server().await;
+    for path in ["/ws", "/ws/"] {
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        let upgrade = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        socket.write_all(upgrade.as_bytes()).await.unwrap();
+        // A masked text frame that says it has 8 MiB, and its first byte.
+        let head = [0x81, 0x80 | 127, 0, 0, 0, 0, 0, 0x80, 0, 0, 1, 2, 3, 4, b'x'];
+        socket.write_all(&head).await.unwrap();
+        let mut said = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut said)).await;
+        assert!(ended.is_ok(), "{path}: it waits for the rest");
+        assert!(said.starts_with(b"HTTP/1.1 101"), "{:?}", String::from_utf8_lossy(&said));
     }
 }

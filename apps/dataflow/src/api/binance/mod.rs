@@ -91,7 +91,8 @@ fn upgrade(
     let subscriber = api.hub.subscribers().join().map_err(busy)?;
     let mut talk = Talk { session, bars: Bars::default(), subscriber, micros, heartbeat: api.heartbeat };
     talk.perform(changes);
-    let socket = socket.max_message_size(MESSAGE_BYTES_MAX);
+    // A frame is in memory whole before anybody asks how large the message is.
+    let socket = socket.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
     Ok(socket.on_upgrade(move |socket| talk.run(socket)).into_response())
 }
 
@@ -153,7 +154,7 @@ impl Talk {
                         }
                         // Pings are answered below us; binary frames say nothing here.
                         Message::Ping(_) | Message::Binary(_) => continue,
-                        Message::Close(_) => return,
+                        Message::Close(_) => return super::goodbye(socket, silence_max).await,
                     }
                 }
                 _ = ping.tick() => {
