@@ -45,6 +45,8 @@ pub(crate) struct Stored<W: Worker, S: Sink<Delta = W::Delta>> {
     starts: Vec<(Vec<TopicPartition>, Start)>,
     claim_at: Instant,
     claim_backoff: Duration,
+    /// Why what was put off did not succeed, as it was said: said again when it is something else.
+    put_off: Option<String>,
     /// What the lanes have cannot be written any more: it is dropped and read again.
     spoilt: bool,
     /// Only what is in hand is finished.
@@ -80,6 +82,7 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
             starts: Vec::new(),
             claim_at: Instant::now(),
             claim_backoff: BACKOFF,
+            put_off: None,
             spoilt: false,
             draining: false,
             in_hand: 0,
@@ -196,7 +199,7 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
 
     /// The stores are where the log begins anew, or somebody else has claimed since.
     fn went_back(&mut self, steps: Vec<Progress>, outcome: Flushed) {
-        self.claim_backoff = BACKOFF;
+        self.succeeded();
         if outcome == Flushed::Fenced {
             Stats::count(&self.stats.fenced, 1);
             return self.spoil();
@@ -258,7 +261,7 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
 
     /// Starts what was claimed at the largest of the stores' positions and the group's committed offset.
     fn claimed(&mut self, found: Found) {
-        self.claim_backoff = BACKOFF;
+        self.succeeded();
         let mut ahead = Vec::new();
         for claim in found.claims {
             let partition = claim.partition.clone();
@@ -293,7 +296,7 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
     }
 
     fn claimed_again(&mut self, claims: &[Claim]) {
-        self.claim_backoff = BACKOFF;
+        self.succeeded();
         for claim in claims {
             if let Some(from) = self.ledger.begin_again(claim) {
                 self.handle.seek(&claim.partition, SeekTo::Offset(from));
@@ -305,9 +308,22 @@ impl<W: Worker, S: Sink<Delta = W::Delta>> Stored<W, S> {
     /// A claim or a step back did not succeed.
     fn put_off(&mut self, what: &str, why: &str) {
         let pause = jittered(self.claim_backoff);
-        tracing::error!("group `{}` cannot {what}, trying again in {pause:?}: {why}", self.config.group);
+        if self.put_off.as_deref() == Some(why) {
+            tracing::debug!("group `{}` cannot {what}, trying again in {pause:?}", self.config.group);
+        } else {
+            tracing::error!("group `{}` cannot {what}, trying until it can: {why}", self.config.group);
+            self.put_off = Some(why.to_owned());
+        }
         self.claim_at = Instant::now() + pause;
         self.claim_backoff = longer(self.claim_backoff);
+    }
+
+    /// A claim or a step back succeeded.
+    fn succeeded(&mut self) {
+        self.claim_backoff = BACKOFF;
+        if self.put_off.take().is_some() {
+            tracing::info!("group `{}` has its partitions, and goes on", self.config.group);
+        }
     }
 
     /// What the lanes have may not be written any more.
