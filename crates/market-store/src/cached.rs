@@ -166,7 +166,8 @@ fn lock(path: &Path) -> Result<File, StoreError> {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(LOCK_PAUSE),
             Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::Busy { store, source: "it is another process's cache".into() });
+                let source = "it is another process's cache: end that one, or give this one another folder with `--data`";
+                return Err(StoreError::Busy { store, source: source.into() });
             }
             Err(TryLockError::Error(source)) => return Err(unreachable(source)),
         }

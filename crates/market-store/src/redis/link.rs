@@ -10,6 +10,8 @@ use crate::StoreError;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take. A flush takes milliseconds; a background save of a large Redis may hold it up for seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for questions, behind which somebody waits who may ask again.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 const CLAIM: &str = concat!(include_str!("restarted.lua"), include_str!("claim.lua"));
 
@@ -123,7 +125,7 @@ impl Link {
     }
 
     /// Asks what changes nothing; an error among the replies is an error. A connection that was idle may have been closed meanwhile:
-    /// then a new one is asked.
+    /// then a new one is asked. (A server that hangs would not answer that one either.)
     pub(super) fn ask(&mut self, commands: &Commands) -> Result<Vec<Reply>, StoreError> {
         if commands.is_empty() {
             return Ok(Vec::new());
@@ -174,7 +176,7 @@ impl Link {
 
     /// The connection goes if it can no longer be relied on.
     fn settle<T>(&mut self, result: Result<T, WireError>) -> Result<T, StoreError> {
-        if matches!(result, Err(WireError::Io(_) | WireError::Protocol(_))) {
+        if matches!(result, Err(WireError::Io(_) | WireError::Silent(_) | WireError::Protocol(_))) {
             self.open = None;
         }
         result.map_err(|source| self.failure(source))
@@ -185,7 +187,9 @@ impl Link {
         let store = self.address.to_string();
         let denied = ["NOAUTH", "WRONGPASS", "NOPERM", "ERR invalid password", "ERR AUTH"];
         match &source {
-            WireError::Io(_) | WireError::Protocol(_) => StoreError::Away { store, source: Box::new(source) },
+            WireError::Io(_) | WireError::Silent(_) | WireError::Protocol(_) => {
+                StoreError::Away { store, source: Box::new(source) }
+            }
             WireError::Refused(text) if denied.iter().any(|word| text.starts_with(word)) => {
                 StoreError::Denied { store, source: Box::new(source) }
             }
@@ -206,7 +210,8 @@ impl Link {
     }
 
     fn connect(&mut self) -> Result<Open, StoreError> {
-        let connected = Wire::connect(&self.address.host, CONNECT_TIMEOUT, ANSWER_TIMEOUT);
+        let answer = if self.writes { ANSWER_TIMEOUT } else { QUESTION_TIMEOUT };
+        let connected = Wire::connect(&self.address.host, CONNECT_TIMEOUT, answer);
         let mut wire = connected.map_err(|error| self.failure(error))?;
         let (run, claim) = self.greet(&mut wire).map_err(|error| match error {
             Greeting::Failed(source) => self.failure(source),

@@ -16,6 +16,9 @@ pub(super) enum WireError {
     /// The connection failed.
     #[error("the connection failed")]
     Io(#[source] RedisError),
+    /// It hangs.
+    #[error("no answer within {0:?}")]
+    Silent(Duration),
     /// What came is not Redis's protocol, or not what was asked for.
     #[error("an answer that is not Redis's: {0}")]
     Protocol(String),
@@ -33,6 +36,13 @@ impl From<RedisError> for WireError {
             }
             _ => WireError::Protocol(error.to_string()),
         }
+    }
+}
+
+impl WireError {
+    /// The error of a call that may take so long.
+    fn of(error: RedisError, within: Duration) -> WireError {
+        if error.is_timeout() { WireError::Silent(within) } else { error.into() }
     }
 }
 
@@ -166,7 +176,11 @@ impl Commands {
 }
 
 /// A connection.
-pub(super) struct Wire(redis::Connection);
+pub(super) struct Wire {
+    connection: redis::Connection,
+    /// How long an answer may take.
+    answer: Duration,
+}
 
 impl std::fmt::Debug for Wire {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -186,15 +200,18 @@ impl Wire {
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let info = (host, port).into_connection_info()?;
         let client = redis::Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))?;
-        let connection = client.get_connection_with_timeout(connect)?;
+        // The crate's greeting is answered within the same time.
+        let connection =
+            client.get_connection_with_timeout(connect).map_err(|error| WireError::of(error, connect))?;
         connection.set_read_timeout(Some(answer))?;
         connection.set_write_timeout(Some(answer))?;
-        Ok(Wire(connection))
+        Ok(Wire { connection, answer })
     }
 
     /// Sends the commands; their replies, in order. An error among them is a reply like others.
     pub(super) fn call(&mut self, commands: &Commands) -> Result<Vec<Reply>, WireError> {
-        let replies = self.0.req_packed_commands(&commands.bytes, 0, commands.count)?;
+        let replies = self.connection.req_packed_commands(&commands.bytes, 0, commands.count);
+        let replies = replies.map_err(|error| WireError::of(error, self.answer))?;
         Ok(replies.into_iter().map(Reply::from).collect())
     }
 
@@ -271,6 +288,25 @@ mod tests {
         assert!(matches!(told(b"+OK\r\n"), Err(WireError::Io(_))));
         let other = told(b"HTTP/1.1 400\r\n");
         assert!(matches!(other, Err(WireError::Protocol(_) | WireError::Io(_))), "{other:?}");
+    }
+
+    #[test]
+    fn who_does_not_answer_in_time_is_said_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let silent = std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut bytes = [0; 1024];
+            // The greeting of the crate wants two answers, and takes any.
+            stream.write_all(b"+OK\r\n+OK\r\n").unwrap();
+            while stream.read(&mut bytes).is_ok_and(|read| read > 0) {}
+        });
+        let answer = Duration::from_millis(50);
+        let mut wire = Wire::connect(&address, Duration::from_secs(60), answer).unwrap();
+        let error = wire.ask(&[b"PING"]).unwrap_err();
+        assert_eq!(error.to_string(), "no answer within 50ms");
+        drop(wire);
+        silent.join().unwrap();
     }
 
     #[test]
