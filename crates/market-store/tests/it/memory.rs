@@ -10,6 +10,8 @@ use market_store::{CandleStore, MemoryStore, Scan, Window};
 use crate::support::{GROUP, deltas, flush};
 
 const PAIRS: usize = 2_000;
+/// How long a scan may be drawn out for a flush that gets no turn, or no processor.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 fn filled() -> MemoryStore {
     let mut store = MemoryStore::new();
@@ -38,8 +40,10 @@ fn a_flush_gets_its_turn_in_the_middle_of_a_scan_of_everything() {
         let mut slowly = |_: &PairKey| {
             begun.send(()).ok();
             seen += 1;
-            before += usize::from(!flushed.load(Ordering::SeqCst));
-            std::thread::sleep(Duration::from_millis(1));
+            if !flushed.load(Ordering::SeqCst) {
+                before += 1;
+                std::thread::sleep(PATIENCE / u32::try_from(PAIRS).unwrap());
+            }
         };
         let mut last = None;
         let scan = Scan::all(GROUP);
