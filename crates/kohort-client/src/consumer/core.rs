@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use kohort_group::member::CallbackId;
 use tokio::sync::{Notify, mpsc};
 
 use super::fetch::Lane;
@@ -38,14 +39,35 @@ pub(crate) struct Core {
     pub(crate) rounds: AtomicU64,
 }
 
+/// An event that waits for the caller.
+#[derive(Debug)]
+struct Told {
+    event: ConsumerEvent,
+    /// Dropped when the caller has the event, or never will.
+    _heard: Option<Heard>,
+}
+
+/// Ends a callback when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) id: CallbackId,
+    pub(crate) itself: mpsc::WeakUnboundedSender<Command>,
+}
+
+impl Drop for Heard {
+    fn drop(&mut self) {
+        super::group::tell(&self.itself, Command::Done(self.id));
+    }
+}
+
 /// What the lock is around.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) parts: Parts,
     pub(crate) lanes: HashMap<i32, [Lane; 2]>,
-    pub(crate) events: VecDeque<ConsumerEvent>,
+    events: VecDeque<Told>,
     /// Nobody takes events any more: the consumer was dropped.
-    pub(crate) abandoned: bool,
+    abandoned: bool,
     pub(crate) fatal: Option<FatalError>,
     pub(crate) mode: Mode,
     /// Member id and generation.
@@ -119,7 +141,7 @@ impl Core {
                 state.parts.remove(&name);
             }
             // Nobody will start them: who waits for it must not wait for ever.
-            state.events.retain(|event| !matches!(event, ConsumerEvent::Assigned { .. }));
+            state.events.retain(|told| !matches!(told.event, ConsumerEvent::Assigned { .. }));
         }
         let number = self.number;
         self.cluster.forget(|purpose| match purpose {
@@ -136,8 +158,26 @@ impl State {
     /// waits for an answer that cannot come.
     pub(crate) fn tell(&mut self, event: ConsumerEvent) {
         if !self.abandoned {
-            self.events.push_back(event);
+            self.events.push_back(Told { event, _heard: None });
         }
+    }
+
+    /// The same; the callback ends when the caller has it.
+    pub(crate) fn tell_and_wait(&mut self, event: ConsumerEvent, heard: Heard) {
+        if !self.abandoned {
+            self.events.push_back(Told { event, _heard: Some(heard) });
+        }
+    }
+
+    /// The first event, for the caller.
+    pub(crate) fn next_event(&mut self) -> Option<ConsumerEvent> {
+        Some(self.events.pop_front()?.event)
+    }
+
+    /// Nobody takes events any more: gives those that wait, to be dropped where the lock is not held.
+    pub(crate) fn abandon(&mut self) -> impl Sized + use<> {
+        self.abandoned = true;
+        std::mem::take(&mut self.events)
     }
 
     /// Stops a partition, and says why.

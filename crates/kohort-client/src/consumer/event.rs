@@ -26,14 +26,16 @@ pub enum ConsumerEvent {
         start: Start,
     },
     /// These partitions go to somebody else once `ack` is dropped or the rebalance timeout has passed: finish what is in
-    /// hand and commit. In an eager rebalance it is all of them, and may be none.
+    /// hand and commit. In an eager rebalance it is all of them, and may be none. Between the timeout and the end of `ack` nothing of
+    /// them can be committed.
     Revoking {
         /// What is to be given up, sorted.
         partitions: Vec<TopicPartition>,
         /// Lets them go.
         ack: RevokeAck,
     },
-    /// These partitions are somebody else's already: drop the work, commit nothing.
+    /// These partitions are somebody else's already: drop the work, commit nothing. What is committed of them before
+    /// `next` has returned this is refused, whatever generation the member is in by then.
     Lost {
         /// What is lost, sorted.
         partitions: Vec<TopicPartition>,

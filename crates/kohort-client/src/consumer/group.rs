@@ -16,7 +16,7 @@ use kohort_group::messages::{ErrorCode, OffsetFetchResponse, OffsetToCommit, Top
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::core::Core;
+use super::core::{Core, Heard};
 use super::event::{RevokeAck, Start};
 use super::group_wire::{self, Framed, Kind};
 use super::partitions::Phase;
@@ -60,6 +60,8 @@ pub(crate) enum Command {
         answer: Result<Bytes, Lost>,
     },
     Done(CallbackId),
+    /// The group waits for its end no longer.
+    Overdue(CallbackId),
 }
 
 /// What waits for an outcome of the member.
@@ -254,6 +256,7 @@ impl Host {
             }
             Command::Answer { link, id, answer } => self.answer(link, id, answer),
             Command::Done(id) => Some(Event::CallbackDone(id)),
+            Command::Overdue(id) => Some(Event::CallbackOverdue(id)),
         }
     }
 
@@ -441,7 +444,7 @@ impl Host {
     }
 
     fn revoke(&self, id: CallbackId, partitions: BTreeSet<TopicPartition>) {
-        let (done, acked) = oneshot::channel();
+        let (done, mut acked) = oneshot::channel();
         let partitions: Vec<TopicPartition> = partitions.into_iter().collect();
         {
             let mut state = self.core.lock();
@@ -457,10 +460,14 @@ impl Host {
         let (core, itself, limit) =
             (self.core.clone(), self.itself.clone(), self.core.settings.rebalance_timeout);
         tokio::spawn(async move {
-            if tokio::time::timeout(limit, acked).await.is_err() {
-                tracing::warn!(?limit, "revoked partitions were not let go in time");
-            }
+            let in_time = tokio::time::timeout(limit, &mut acked).await.is_ok();
             core.remove(&partitions);
+            if !in_time {
+                tracing::warn!(?limit, "revoked partitions were not let go in time");
+                tell(&itself, Command::Overdue(id));
+                // Until then nothing of them can be committed. An error: the ack was dropped, which says the same.
+                let _ = acked.await;
+            }
             tell(&itself, Command::Done(id));
         });
     }
@@ -515,8 +522,11 @@ impl Host {
     fn lose(&self, id: CallbackId, partitions: BTreeSet<TopicPartition>) {
         let partitions: Vec<TopicPartition> = partitions.into_iter().collect();
         self.core.remove(&partitions);
-        self.core.tell(ConsumerEvent::Lost { partitions });
-        tell(&self.itself, Command::Done(id));
+        // The callback ends when the caller knows: what it commits before must count in no new generation, for it would turn back what
+        // the next owner has committed.
+        let heard = Heard { id, itself: self.itself.clone() };
+        self.core.lock().tell_and_wait(ConsumerEvent::Lost { partitions }, heard);
+        self.core.news.notify_one();
     }
 
     fn left(&self, reason: &LeftReason) {
@@ -537,7 +547,7 @@ impl Host {
     }
 }
 
-fn tell(itself: &mpsc::WeakUnboundedSender<Command>, command: Command) {
+pub(crate) fn tell(itself: &mpsc::WeakUnboundedSender<Command>, command: Command) {
     if let Some(itself) = itself.upgrade() {
         let _ = itself.send(command);
     }

@@ -138,8 +138,7 @@ impl Drop for Consumer {
         let core = &self.handle.core;
         let unheard = {
             let mut state = core.lock();
-            state.abandoned = true;
-            std::mem::take(&mut state.events)
+            state.abandon()
         };
         drop(unheard);
         let (done, _) = oneshot::channel();
@@ -169,7 +168,7 @@ impl Consumer {
         loop {
             let event = {
                 let mut state = self.handle.core.lock();
-                state.events.pop_front().or_else(|| state.fatal.clone().map(ConsumerEvent::Fatal))
+                state.next_event().or_else(|| state.fatal.clone().map(ConsumerEvent::Fatal))
             };
             if let Some(event) = event {
                 return event;
@@ -189,7 +188,7 @@ impl Consumer {
         loop {
             let (raw, drained) = {
                 let mut state = self.handle.core.lock();
-                if let Some(event) = state.events.pop_front() {
+                if let Some(event) = state.next_event() {
                     return Some(event);
                 }
                 if let Some(error) = &state.fatal {

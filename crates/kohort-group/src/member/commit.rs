@@ -105,6 +105,11 @@ impl Member {
         if ask.generation != self.identity.generation && !ask.offsets.iter().all(|(tp, _)| kept(tp)) {
             return Leave::Never(CommitError::NotInGroup);
         }
+        // Whoever commits does not know yet that it is another's. Java's consumer cannot come to this: nothing joins while its
+        // caller is busy.
+        if ask.offsets.iter().any(|(tp, _)| self.is_stray(tp)) {
+            return Leave::Never(CommitError::NotInGroup);
+        }
         if now >= ask.give_up {
             return Leave::Never(CommitError::NoAnswer);
         }

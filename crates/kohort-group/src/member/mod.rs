@@ -72,6 +72,7 @@ pub struct Member {
     rejoin: Option<String>,
     callback: Option<revoke::Callback>,
     last_callback: u64,
+    strays: revoke::Strays,
     link: link::Link,
     beat: heartbeat::Beat,
     leader: assign::Leader,
@@ -182,6 +183,7 @@ impl Member {
             rejoin: None,
             callback: None,
             last_callback: 0,
+            strays: revoke::Strays::new(),
             link: link::Link::new(seed),
             beat: heartbeat::Beat::default(),
             leader: assign::Leader::default(),
@@ -204,6 +206,7 @@ impl Member {
             Event::Response(id, response) => self.response(now, id, response, &mut out),
             Event::Metadata(topics) => self.metadata(topics),
             Event::CallbackDone(id) => self.callback_done(id),
+            Event::CallbackOverdue(id) => self.callback_overdue(id),
             Event::Polled => self.polled(now),
             Event::Commit { id, offsets, retry_until } => {
                 self.ask_commit(now, id, offsets, retry_until, &mut out);

@@ -1,6 +1,6 @@
 //! Callbacks: what is handed back, given, and lost, in Kafka's order (6.5), one at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::join::Attempt;
 use super::{CallbackId, Effect, Member, Phase};
@@ -16,6 +16,9 @@ pub(super) struct Callback {
     revoked: BTreeSet<TopicPartition>,
 }
 
+/// What the caller was to hand back and has not: it may commit it still, and must not. By the callback whose end is awaited.
+pub(super) type Strays = BTreeMap<CallbackId, BTreeSet<TopicPartition>>;
+
 impl Member {
     fn open(&mut self, revoked: BTreeSet<TopicPartition>) -> CallbackId {
         self.last_callback += 1;
@@ -24,7 +27,22 @@ impl Member {
         id
     }
 
+    /// Others have it by now, or may have it, and the caller does not know.
+    pub(super) fn is_stray(&self, partition: &TopicPartition) -> bool {
+        self.strays.values().any(|partitions| partitions.contains(partition))
+    }
+
+    /// The shell waits no longer for the end of a callback, which it tells all the same when it comes.
+    pub(super) fn callback_overdue(&mut self, id: CallbackId) {
+        if let Some(callback) = self.callback.as_ref().filter(|callback| callback.id == id) {
+            let revoked = callback.revoked.clone();
+            self.callback_done(id);
+            self.strays.insert(id, revoked);
+        }
+    }
+
     pub(super) fn callback_done(&mut self, id: CallbackId) {
+        self.strays.remove(&id);
         if self.callback.as_ref().is_none_or(|callback| callback.id != id) {
             return;
         }
@@ -44,8 +62,9 @@ impl Member {
         if self.owned.is_empty() {
             return;
         }
-        let partitions = core::mem::take(&mut self.owned).into_keys().collect();
+        let partitions: BTreeSet<_> = core::mem::take(&mut self.owned).into_keys().collect();
         let id = self.open(BTreeSet::new());
+        self.strays.insert(id, partitions.clone());
         out.push(Effect::Lose { id, partitions });
     }
 

@@ -133,6 +133,9 @@ pub enum Event {
     Metadata(BTreeMap<String, TopicMetadata>),
     /// The shell has carried out a `Revoke`, `Assign` or `Lose`. One that was overtaken is ignored.
     CallbackDone(CallbackId),
+    /// The shell does not wait for the end of this callback any longer. What it revoked counts as handed back, and nothing of it can be
+    /// committed until `CallbackDone`, which follows when the caller is done after all.
+    CallbackOverdue(CallbackId),
     /// The application made progress (it asked for records, or finished some): resets `max_poll_interval`.
     Polled,
     /// Commit these offsets; answered by exactly one [`Effect::Committed`].

@@ -151,6 +151,40 @@ fn a_commit_that_waited_counts_only_for_partitions_owned_all_the_while() {
 }
 
 #[test]
+fn what_was_lost_is_committed_in_no_later_generation_before_the_caller_knows() {
+    let mut rig = Rig::with("range");
+    rig.settled("range", 3, &[("t", 0), ("t", 1)]);
+    rig.pass(3_000);
+    let losing = rig.answer_heartbeat(ErrorCode::UnknownMemberId);
+    rig.joining_again();
+    rig.answer_join(follower(5, "range"));
+    rig.answer_sync(assignment(&[("t", 0)]));
+    assert_eq!(rig.commit(&[("t", 1, 5)], Some(1_000)), [committed(Err(CommitError::NotInGroup))]);
+    assert_eq!(rig.commit(&[("t", 0, 5)], Some(1_000)), [committed(Err(CommitError::NotInGroup))]);
+    let assigning = rig.done(&losing);
+    rig.done(&assigning);
+    rig.commit(&[("t", 0, 6)], None);
+    assert_eq!(rig.take_commit().1.generation, 5);
+}
+
+#[test]
+fn what_is_handed_back_too_late_is_committed_by_nobody_meanwhile() {
+    let mut rig = Rig::with("range");
+    rig.settled("range", 3, &[("t", 0)]);
+    let revoking = rig.answer_heartbeat(ErrorCode::RebalanceInProgress);
+    let Some(Effect::Revoke { id, .. }) = revoking.first() else { panic!("{revoking:?}") };
+    rig.say(Event::CallbackOverdue(*id));
+    assert!(rig.has_join(), "the group waits no longer");
+    rig.settled("range", 4, &[("t", 1)]);
+    assert_eq!(rig.commit(&[("t", 0, 5)], Some(1_000)), [committed(Err(CommitError::NotInGroup))]);
+    rig.commit(&[("t", 1, 5)], None);
+    assert_eq!(rig.answer_commit(ErrorCode::None), [committed(Ok(()))]);
+    rig.done(&revoking);
+    rig.commit(&[("t", 0, 5)], None);
+    assert_eq!(rig.take_commit().1.generation, 4, "the caller knows: it means what it says, as in Kafka");
+}
+
+#[test]
 fn a_commit_waits_for_a_coordinator_no_longer_than_it_was_asked_to() {
     let mut rig = Rig::with("range");
     rig.commit(&[("t", 0, 5)], Some(2_000));

@@ -255,6 +255,11 @@ impl Rig {
         self.answer_join(refused(ErrorCode::MemberIdRequired, "m"));
     }
 
+    /// Sent away with another id, `m2`, after its membership was lost.
+    fn joining_again(&mut self) {
+        self.answer_join(refused(ErrorCode::MemberIdRequired, "m2"));
+    }
+
     /// In `generation` as a follower, with these partitions assigned and told.
     fn settled(&mut self, assignor: &str, generation: i32, partitions: &[(&str, i32)]) {
         if !self.has_join() {

@@ -159,9 +159,4 @@ impl Rig {
         let member = Member::with_assignors(config, vec![Box::new(Withholding)], 1).unwrap();
         Self { member, now: 1_000_000, sent: Vec::new() }
     }
-
-    /// The handshake of a member that lost its id.
-    fn joining_again(&mut self) {
-        self.answer_join(refused(ErrorCode::MemberIdRequired, "m2"));
-    }
 }
