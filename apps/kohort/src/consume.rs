@@ -244,21 +244,21 @@ impl Printer {
 
     /// Writes a batch; `false` when there have been as many records as were asked for.
     fn print(&mut self, batch: &FetchedBatch) -> io::Result<bool> {
-        let name = batch.topic_partition();
+        // A batch may end in offsets without records: they are read too.
+        let mut next = batch.next_offset();
         for record in batch.records() {
             let record = record.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             self.write(batch, &record)?;
-            self.next.insert(name.clone(), record.offset + 1);
             self.left -= 1;
             if self.left == 0 {
-                self.out.flush()?;
-                return Ok(false);
+                next = record.offset + 1;
+                break;
             }
         }
+        // What is still in the buffer may never get out of it: a full disk, a reader that went away.
         self.out.flush()?;
-        // A batch may end in offsets without records: they are read too.
-        self.next.insert(name, batch.next_offset());
-        Ok(true)
+        self.next.insert(batch.topic_partition(), next);
+        Ok(self.left > 0)
     }
 
     fn write(&mut self, batch: &FetchedBatch, record: &Record<'_>) -> io::Result<()> {

@@ -62,14 +62,16 @@ impl Service for Shown {
         self.service.router()
     }
 
-    async fn failed(&mut self) -> String {
+    async fn ended(&mut self) -> Result<(), String> {
         loop {
             tokio::select! {
-                why = self.service.failed() => return why,
+                why = self.service.failed() => return Err(why),
                 Ok(()) = self.reports.changed(), if !self.quiet => {
                     let report = Arc::clone(&self.reports.borrow_and_update());
-                    if let Err(why) = show(&report, self.json) {
-                        return format!("a report cannot be shown: {why:#}");
+                    show(&report, self.json).map_err(|why| format!("a report cannot be shown: {why:#}"))?;
+                    // `| head` has seen enough, and partitions should not stay with somebody whom nobody looks at.
+                    if output::is_unread() {
+                        return Ok(());
                     }
                 }
             }

@@ -95,6 +95,17 @@ enum Command {
 }
 
 impl Command {
+    /// Whether it runs until its end is asked for.
+    fn is_server(&self) -> bool {
+        match self {
+            Command::Up(_) | Command::Broker(_) => true,
+            Command::Dataflow(_) | Command::Market(_) | Command::SmartMoney(_) | Command::Consumer(_) => true,
+            Command::Replay(_) | Command::Verify(_) | Command::Check(_) | Command::Sim(_) => false,
+            Command::Topics(_) | Command::Groups(_) | Command::KafkaConsumerGroups(_) => false,
+            Command::Produce(_) | Command::Consume(_) | Command::Bench(_) => false,
+        }
+    }
+
     /// What is logged unless somebody says otherwise: a server tells what it does, a tool answers and is silent.
     fn log_level(&self) -> &'static str {
         match self {
@@ -129,8 +140,14 @@ fn main() -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
+    let is_server = cli.command.is_server();
     let outcome = runtime.block_on(run(cli.command));
     runtime.shutdown_timeout(THREADS_GRACE);
+    // A server's lines are news; a tool's are what it was called for.
+    let outcome = match output::failure() {
+        Some(error) if !is_server => outcome.and_then(|_| Err(anyhow::anyhow!("write the results: {error}"))),
+        _ => outcome,
+    };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Finding) => ExitCode::from(1),

@@ -1,12 +1,27 @@
-//! Results on stdout: tables for people, JSON for machines. A reader that went away (`| head`) is no failure.
+//! Results on stdout: tables for people, JSON for machines. A reader that went away (`| head`) is no failure; a disk that is full is one.
 
-use std::io::Write;
+use std::io::{Error, ErrorKind, Write};
+use std::sync::OnceLock;
 
-/// Writes one line to stdout.
+/// The first line that could not be written.
+static UNWRITTEN: OnceLock<Error> = OnceLock::new();
+
+/// Writes one line to stdout. What goes wrong with that is remembered: [`is_unread`], [`failure`].
 pub(crate) fn line(text: impl AsRef<str>) {
     let mut out = std::io::stdout().lock();
-    // A pipe that nobody reads any more: there is nobody left to tell.
-    let _ = writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush());
+    if let Err(error) = writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush()) {
+        let _ = UNWRITTEN.set(error);
+    }
+}
+
+/// Whether nobody reads any more what is written.
+pub(crate) fn is_unread() -> bool {
+    UNWRITTEN.get().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Why results are missing where somebody wanted to read them.
+pub(crate) fn failure() -> Option<&'static Error> {
+    UNWRITTEN.get().filter(|error| error.kind() != ErrorKind::BrokenPipe)
 }
 
 /// Writes a value as JSON, one line.

@@ -58,8 +58,8 @@ const STOP_GRACE: Duration = Duration::from_millis(2600);
 pub(crate) trait Service {
     /// Everything that it serves.
     fn router(&self) -> Router;
-    /// Completes when it cannot go on.
-    async fn failed(&mut self) -> String;
+    /// Completes when it cannot go on, with the reason, or when there is nothing left for it to do.
+    async fn ended(&mut self) -> Result<(), String>;
     /// Ends it: `true` if nothing is left to be read again.
     async fn stop(self) -> bool;
 }
@@ -68,8 +68,8 @@ impl Service for Dataflow {
     fn router(&self) -> Router {
         Dataflow::router(self)
     }
-    async fn failed(&mut self) -> String {
-        Dataflow::failed(self).await
+    async fn ended(&mut self) -> Result<(), String> {
+        Err(Dataflow::failed(self).await)
     }
     async fn stop(self) -> bool {
         Dataflow::stop(self).await
@@ -80,8 +80,8 @@ impl Service for Market {
     fn router(&self) -> Router {
         Market::router(self)
     }
-    async fn failed(&mut self) -> String {
-        Market::failed(self).await
+    async fn ended(&mut self) -> Result<(), String> {
+        Err(Market::failed(self).await)
     }
     async fn stop(self) -> bool {
         Market::stop(self).await
@@ -138,7 +138,7 @@ pub(crate) async fn run<S: Service + Send + 'static>(
     let server = listener.map(|listener| Server::start(listener, service.router(), &shutdown)).transpose()?;
     let outcome = tokio::select! {
         () = shutdown.requested() => Ok(Outcome::Done),
-        why = service.failed() => Err(anyhow::anyhow!("{why}")),
+        ended = service.ended() => ended.map(|()| Outcome::Done).map_err(|why| anyhow::anyhow!("{why}")),
     };
     shutdown.request();
     if tokio::time::timeout(shutdown.left_of(STOP_GRACE), service.stop()).await != Ok(true) {

@@ -69,8 +69,8 @@ impl Service for Reloading {
     fn router(&self) -> Router {
         self.service.router()
     }
-    async fn failed(&mut self) -> String {
-        self.service.failed().await
+    async fn ended(&mut self) -> Result<(), String> {
+        Err(self.service.failed().await)
     }
     async fn stop(self) -> bool {
         self.reloads.abort();

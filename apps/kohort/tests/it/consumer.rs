@@ -72,3 +72,32 @@ fn a_file_without_a_block_and_a_misspelt_behaviour_are_refused() {
         assert!(message.contains(words) && message.contains("consumer.yaml"), "{message}");
     }
 }
+
+#[test]
+fn it_leaves_when_nobody_reads_its_table_any_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Server::broker(&folder.path().join("broker"), &[]);
+    let file = folder.path().join("consumer.yaml");
+    std::fs::write(&file, format!("Brokers: [{}]\nKqEth: {{Group: g, Topic: t}}\n", broker.broker))
+        .expect("write a file");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut consumer = std::process::Command::new(env!("CARGO_BIN_EXE_kohort"))
+        .args(["consumer", "-f", text(&file)])
+        .stdout(writer)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("kohort starts");
+    drop(reader);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let code = loop {
+        if let Some(ended) = consumer.try_wait().expect("its state") {
+            break ended.code();
+        }
+        if std::time::Instant::now() > until {
+            consumer.kill().expect("ends");
+            panic!("it goes on, and nobody looks");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    assert_eq!(code, Some(0));
+}

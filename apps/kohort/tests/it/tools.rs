@@ -166,3 +166,32 @@ fn kafkas_own_words_are_understood() {
     kafka(&["--delete", "--group", "g"]);
     assert_eq!(kafka(&["--list"]), "");
 }
+
+/// `/dev/full` takes nothing, as a disk that is full.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_could_not_be_written_is_neither_committed_nor_called_done() {
+    let world = World::new();
+    world.said(&["produce", "t"], "one\ntwo\n");
+    let into = |out: std::process::Stdio, args: &[&str]| {
+        let kohort = std::process::Command::new(env!("CARGO_BIN_EXE_kohort"))
+            .args(world.args(args))
+            .stdout(out)
+            .output();
+        let output = kohort.expect("kohort runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    let as_member = ["consume", "t", "--group", "g", "--offset", "first", "--exit"];
+    let (code, why) = into(full().into(), &as_member);
+    assert!(code == Some(3) && why.contains("No space left"), "{code:?}: {why}");
+    assert_eq!(sorted(&world.said(&as_member, "")), ["one", "two"], "nothing was done with");
+    let (code, why) = into(full().into(), &["topics", "list"]);
+    assert!(code == Some(3) && why.contains("write the results: No space left"), "{code:?}: {why}");
+    // A reader that went away has seen enough, but not what was never written.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let gone = ["consume", "t", "--group", "h", "--offset", "first", "--exit"];
+    assert_eq!(into(writer.into(), &gone), (Some(0), String::new()));
+    assert_eq!(sorted(&world.said(&gone, "")), ["one", "two"]);
+}
