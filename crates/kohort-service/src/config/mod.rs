@@ -12,5 +12,5 @@ mod yaml;
 
 pub use kq::{Kq, Order, Protocol, StartOffset};
 pub use section::{Found, Section};
-pub use service::{Datasource, Log, Redis, ServiceFile};
+pub use service::{Datasource, Log, Redis, ServiceFile, top_keys};
 pub use stores::{GroupStore, store_place};

@@ -237,13 +237,10 @@ impl<'a> Found<'a> {
         })
     }
 
-    /// A list of texts; a single text is a list of one, and commas divide it.
+    /// A list of texts; a single text is a list of one, and commas divide it, those of a variable of the environment too.
     pub fn list(&self) -> Result<Vec<String>, Complaint> {
-        match &self.node.value {
-            Value::Scalar { text, .. } => Ok(text.split(',').map(|part| part.trim().to_owned()).collect()),
-            Value::Sequence(items) => items.iter().map(|node| Found { node, ..*self }.name()).collect(),
-            value => Err(self.complain(format!("`{}` is {}, not a list", self.key, value.kind()))),
-        }
+        let texts: Vec<String> = self.items()?.iter().map(Found::name).collect::<Result<_, _>>()?;
+        Ok(texts.iter().flat_map(|text| text.split(',')).map(|part| part.trim().to_owned()).collect())
     }
 
     /// The values of a list, each with its place; a single value is a list of one.

@@ -201,6 +201,22 @@ impl ServiceFile {
     }
 }
 
+/// The keys at the top of a file, as they are written; none where it is no block of keys.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn top_keys(path: &Path) -> std::io::Result<Vec<String>> {
+    let text = std::fs::read_to_string(path)?;
+    let Ok(yaml::Node { value: yaml::Value::Mapping(pairs), .. }) = yaml::parse(&text) else {
+        return Ok(vec![]);
+    };
+    let name = |(key, _): (yaml::Node, _)| match key.value {
+        yaml::Value::Scalar { text, .. } => Some(text),
+        _ => None,
+    };
+    Ok(pairs.into_iter().filter_map(name).collect())
+}
+
 fn read_http(section: &mut Section<'_>) -> Result<Option<String>, Complaint> {
     let host = section.take("Host").map(|found| found.name()).transpose()?;
     let port = section.take("Port").map(|found| found.integer(0, u16::MAX.into())).transpose()?;

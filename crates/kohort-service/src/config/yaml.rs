@@ -153,7 +153,8 @@ impl<'a> Events<'a> {
     }
 }
 
-/// Writes out YAML 1.1's merge key, which shared `Kq` blocks like to use: `<<: *defaults`. Keys of the block itself win.
+/// Writes out YAML 1.1's merge key, which shared `Kq` blocks like to use: `<<: *defaults`. Keys of the block itself win, in whatever case
+/// they are written: keys match without regard to it.
 fn merged(entries: Vec<(Node, Node)>) -> Vec<(Node, Node)> {
     let is_merge = |key: &Node| matches!(&key.value, Value::Scalar { text, plain: true } if text == "<<");
     let (merges, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(key, _)| is_merge(key));
@@ -166,13 +167,22 @@ fn merged(entries: Vec<(Node, Node)>) -> Vec<(Node, Node)> {
         for source in sources {
             let Value::Mapping(inherited) = source.value else { continue };
             for (name, node) in inherited {
-                if !own.iter().any(|(have, _)| have.value == name.value) {
+                if !own.iter().any(|(have, _)| is_one_key(&have.value, &name.value)) {
                     own.push((Node { line: key.line, ..name }, node));
                 }
             }
         }
     }
     own
+}
+
+fn is_one_key(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Scalar { text: one, .. }, Value::Scalar { text: other, .. }) => {
+            one.eq_ignore_ascii_case(other)
+        }
+        _ => one == other,
+    }
 }
 
 #[cfg(test)]
@@ -201,6 +211,10 @@ mod tests {
         let node = parse("base: &b {A: 1, B: 2}\nKq:\n  <<: *b\n  B: 3\n").unwrap();
         let Value::Mapping(entries) = &node.value else { panic!("not a mapping") };
         assert_eq!(keys(&entries[1].1), [("B".to_owned(), 4), ("A".to_owned(), 3)]);
+        let node =
+            parse("base: &b {group: g, Topic: t}\nKq:\n  <<: *b\n  Group: h\n  \"topic\": u\n").unwrap();
+        let Value::Mapping(entries) = &node.value else { panic!("not a mapping") };
+        assert_eq!(keys(&entries[1].1), [("Group".to_owned(), 4), ("topic".to_owned(), 5)]);
     }
 
     #[test]
