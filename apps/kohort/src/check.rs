@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use kohort_client::Client;
 use kohort_client::admin::{Admin, ConfigResource};
-use kohort_service::check::{self, Finding, Live, LiveMember, LiveTopic, Severity};
-use kohort_service::{Complaint, ServiceFile};
+use kohort_runtime::kq;
+use kohort_service::check::{self, Clusters, Finding, Live, LiveMember, LiveTopic, Severity};
+use kohort_service::config::top_keys;
+use kohort_service::{Complaint, Kq, ServiceFile};
+use market_store::MySqlAddress;
 use serde_json::json;
 
 use crate::{Outcome, brokers, output};
@@ -53,16 +57,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
             Err(complaint) => findings.push(Finding::error(complaint)),
         }
     }
-    findings.extend(check::files(&files));
-    if !args.offline {
-        for (servers, of) in by_broker(&files, &args.bootstrap_server) {
-            match tokio::time::timeout(ANSWER_MAX, ask(&servers, &of)).await {
-                Ok(Ok(live)) => findings.extend(check::live(&of, &live)),
-                Ok(Err(error)) => not_asked(&servers, &format!("{error:#}")),
-                Err(_) => not_asked(&servers, "no answer"),
-            }
-        }
+    findings.extend(files.iter().flat_map(refused_at_the_start));
+    let instead = Some(&args.bootstrap_server[..]).filter(|servers| !servers.is_empty());
+    let answers = if args.offline { Vec::new() } else { ask_all(&files, instead).await };
+    let mut clusters = Clusters::default();
+    for answer in &answers {
+        answer.lists.iter().for_each(|brokers| clusters.insert(brokers, &answer.cluster_id));
     }
+    findings.extend(check::files(&files, &clusters));
+    findings.extend(answers.iter().flat_map(|a| check::live(&of_brokers(&files, &a.lists), &a.live)));
     findings.sort_by_key(|finding| finding.severity);
     report(&findings, args.json)?;
     let errors = findings.iter().any(|finding| finding.severity == Severity::Error);
@@ -73,22 +76,29 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
 /// Reads a service's file.
 type Reader = fn(&Path) -> Result<ServiceFile, Complaint>;
 
-/// The services whose files have keys that only they have.
-const OWN_KEYS: [(&str, Reader); 2] = [
-    ("consumer", |path| ::consumer::Settings::read(path).map(|settings| settings.file)),
-    ("smartmoney", |path| ::smart_money::config::Own::read(path).map(|(file, _)| file)),
+/// The services whose files have keys that only they have, and these keys.
+const OWN_KEYS: [(&str, &[&str], Reader); 2] = [
+    ("consumer", &["Behave"], |path| ::consumer::Settings::read(path).map(|settings| settings.file)),
+    ("smartmoney", &["Addresses", "Notify"], |path| {
+        ::smart_money::config::Own::read(path).map(|(file, _)| file)
+    }),
 ];
 
-/// Reads a file as whichever service understands it; what nobody does is said in the words of the service that it is named after.
+/// Reads a file as whichever service understands it; what nobody does is said in the words of the service whose own keys it has, or that
+/// it is named after.
 fn read(path: &Path) -> Result<ServiceFile, Complaint> {
     let mut told = match ServiceFile::read(&service(path), path) {
         Ok(file) => return Ok(file),
         Err(complaint) => complaint,
     };
-    for (name, read) in OWN_KEYS {
+    let written = top_keys(path).unwrap_or_default();
+    for (name, keys, read) in OWN_KEYS {
+        let has_its_keys = written.iter().any(|key| keys.iter().any(|own| own.eq_ignore_ascii_case(key)));
         match read(path) {
             Ok(file) => return Ok(file),
-            Err(complaint) if service(path) == name => told = complaint,
+            Err(complaint) if has_its_keys || service(path).replace(['-', '_'], "") == name => {
+                told = complaint;
+            }
             Err(_) => {}
         }
     }
@@ -100,38 +110,81 @@ fn service(path: &Path) -> String {
     path.file_stem().map_or_else(|| "service".to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
-fn not_asked(servers: &[String], why: &str) {
-    tracing::warn!("topics and live groups are not checked: {} does not answer: {why}", servers.join(","));
+/// What a file may say and a service refuses when it starts.
+fn refused_at_the_start(file: &ServiceFile) -> Vec<Finding> {
+    let unavailable = file.kqs.iter().filter_map(|kq| kq::unavailable(kq, &file.name));
+    let mysql = file.mysql.as_ref().and_then(|mysql| {
+        let why = MySqlAddress::parse(&mysql.source).err()?;
+        let complaint = Complaint::new(format!("`DataSource` of `{}` cannot be understood", file.name))
+            .at(mysql.at.clone())
+            .why(why.to_string())
+            .hint("write `user:password@tcp(host:port)/database`, as for Go's driver");
+        Some(complaint)
+    });
+    unavailable.chain(mysql).map(Finding::error).collect()
 }
 
-/// The blocks of the files, by the brokers that they name: a block is held against its own broker only.
-fn by_broker(files: &[ServiceFile], instead: &[String]) -> Vec<(Vec<String>, Vec<ServiceFile>)> {
-    if !instead.is_empty() {
-        return vec![(instead.to_vec(), files.to_vec())];
-    }
-    let servers: BTreeSet<Vec<String>> = files.iter().flat_map(|file| &file.kqs).map(servers_of).collect();
-    let of = |servers: Vec<String>| {
-        let own = |file: &ServiceFile| {
-            let mut file = file.clone();
-            file.kqs.retain(|kq| servers_of(kq) == servers);
-            file
-        };
-        let files = files.iter().map(own).filter(|file| !file.kqs.is_empty()).collect();
-        (servers, files)
+/// What a cluster said.
+struct Answer {
+    /// Its id; a cluster that tells none goes by its brokers.
+    cluster_id: String,
+    /// The lists of brokers in the files that led to it.
+    lists: BTreeSet<Vec<String>>,
+    live: Live,
+}
+
+/// Asks the brokers that the files name, or others instead of them; several lists may lead to one cluster.
+async fn ask_all(files: &[ServiceFile], instead: Option<&[String]>) -> Vec<Answer> {
+    let lists: BTreeSet<Vec<String>> =
+        files.iter().flat_map(|file| &file.kqs).map(|kq| kq.brokers.clone()).collect();
+    let asked: Vec<BTreeSet<Vec<String>>> = match instead {
+        Some(_) => vec![lists],
+        None => lists.into_iter().map(|list| BTreeSet::from([list])).collect(),
     };
-    servers.into_iter().map(of).collect()
-}
-
-fn servers_of(kq: &kohort_service::Kq) -> Vec<String> {
-    match kq.brokers.is_empty() {
-        true => vec![kohort_runtime::kq::DEFAULT_BROKER.to_owned()],
-        false => kq.brokers.clone(),
+    let mut answers: Vec<Answer> = Vec::new();
+    for lists in asked {
+        let of = of_brokers(files, &lists);
+        // The blocks of one list have one login: they are of one cluster.
+        let Some(kq) = of.iter().flat_map(|file| &file.kqs).next() else { continue };
+        let answer = match tokio::time::timeout(ANSWER_MAX, ask(kq, instead, &of)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(anyhow::anyhow!("no answer")),
+        };
+        match answer {
+            Err(error) => not_asked(kq, instead, &format!("{error:#}")),
+            Ok((cluster_id, live)) => match answers.iter_mut().find(|known| known.cluster_id == cluster_id) {
+                None => answers.push(Answer { cluster_id, lists, live }),
+                Some(known) => {
+                    known.lists.extend(lists);
+                    known.live.topics.extend(live.topics);
+                    known.live.groups.extend(live.groups);
+                }
+            },
+        }
     }
+    answers
 }
 
-/// What the broker says of everything that the files name.
-async fn ask(servers: &[String], files: &[ServiceFile]) -> anyhow::Result<Live> {
-    let admin = brokers::client(servers)?.admin();
+fn not_asked(kq: &Kq, instead: Option<&[String]>, why: &str) {
+    let servers = instead.unwrap_or(&kq.brokers);
+    let servers = if servers.is_empty() { kq::DEFAULT_BROKER.to_owned() } else { servers.join(",") };
+    tracing::warn!("topics and live groups are not checked: {servers} does not answer: {why}");
+}
+
+/// The blocks of the files that name one of these lists of brokers.
+fn of_brokers(files: &[ServiceFile], lists: &BTreeSet<Vec<String>>) -> Vec<ServiceFile> {
+    let own = |file: &ServiceFile| {
+        let mut file = file.clone();
+        file.kqs.retain(|kq| lists.contains(&kq.brokers));
+        file
+    };
+    files.iter().map(own).filter(|file| !file.kqs.is_empty()).collect()
+}
+
+/// The id of the cluster that `kq` names, and what it says of everything that the files name.
+async fn ask(kq: &Kq, instead: Option<&[String]>, files: &[ServiceFile]) -> anyhow::Result<(String, Live)> {
+    let config = kq::config(kq, instead)?.client_id("kohort").api_timeout(brokers::PATIENCE);
+    let admin = Client::new(config).context("make a client")?.admin();
     let cluster = admin.describe_cluster().await.context("describe the cluster")?;
     let wanted: BTreeSet<&str> = files.iter().flat_map(|f| &f.kqs).map(|kq| kq.topic.as_str()).collect();
     let mut topics = BTreeMap::new();
@@ -154,7 +207,8 @@ async fn ask(servers: &[String], files: &[ServiceFile]) -> anyhow::Result<Live> 
             live.groups.insert(listed.group.clone(), members(&admin, &listed.group).await?);
         }
     }
-    Ok(live)
+    let names = || cluster.brokers.iter().map(|(_, host, port)| format!("{host}:{port}"));
+    Ok((cluster.cluster_id.unwrap_or_else(|| names().collect::<Vec<_>>().join(",")), live))
 }
 
 async fn members(admin: &Admin, group: &str) -> anyhow::Result<Vec<LiveMember>> {

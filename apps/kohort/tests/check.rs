@@ -252,3 +252,85 @@ fn the_keys_that_only_one_service_has_are_understood() {
     assert_eq!(code, Some(1), "{report}");
     assert!(report.contains("did you mean `FalsePositiveRate`?"), "{report}");
 }
+
+#[test]
+fn a_wrong_value_under_a_services_own_key_is_said_whatever_the_file_is_called() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "Kq: {Group: g, Topic: t, Offset: first}\nNotify:\n  - {Kind: telegramm}\n";
+    for name in ["smart-money.yaml", "smart_money.yaml", "prod.yaml"] {
+        std::fs::write(folder.path().join(name), text).expect("write");
+        let (code, report) = check(folder.path(), &[name, "--offline"]);
+        assert_eq!(code, Some(1), "{report}");
+        assert!(report.contains("did you mean `telegram`?"), "{name}: {report}");
+    }
+}
+
+#[test]
+fn what_a_service_refuses_at_its_start_is_found_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("write");
+    write("empty.yaml", "Name: nobody\n");
+    write("new.yaml", "Kq:\n  Group: g\n  Topic: t\n  Offset: first\n  Protocol: consumer\n");
+    write(
+        "db.yaml",
+        "Kq: {Group: h, Topic: t, Offset: first}\nMysql:\n  DataSource: root@localhost/candles\n",
+    );
+    let (code, report) = check(folder.path(), &["empty.yaml", "new.yaml", "db.yaml", "--offline"]);
+    assert_eq!(code, Some(1), "{report}");
+    for (start, at) in [
+        ("error: `nobody` has nothing to consume", "empty.yaml"),
+        ("error: `new` cannot start: `Protocol: consumer` is not available", "new.yaml:5"),
+        ("error: `DataSource` of `db` cannot be understood", "db.yaml:3"),
+    ] {
+        assert!(block(&report, start).contains(at), "{report}");
+    }
+    assert!(report.ends_with("\n3 errors, 0 warnings\n"), "{report}");
+}
+
+#[test]
+fn brokers_may_come_from_the_environment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "Brokers: ${KOHORT_TEST_BROKERS}\nKq: {Group: g, Topic: t, Offset: first}\n";
+    std::fs::write(folder.path().join("s.yaml"), text).expect("write");
+    let run = |brokers: &str| {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_kohort"));
+        check.args(["check", "s.yaml", "--offline"]).current_dir(folder.path());
+        let output = check.env("KOHORT_TEST_BROKERS", brokers).output().expect("run kohort");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert_eq!(run("one:9092, two:9092"), "0 errors, 0 warnings\n");
+    let report = run("one:9092,two");
+    assert!(report.contains("`Brokers` names `two`, not `host:port`"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_brokers_that_lead_to_one_cluster_are_one_and_groups_of_two_clusters_are_two() {
+    let folder = TempDir::new().expect("a folder");
+    let broker = async |name: &str| {
+        let broker = Broker::start(Config::new(folder.path().join(name))).await.expect("starts");
+        let client = Client::new(ClientConfig::new([broker.address().to_string()])).expect("a client");
+        let made = client.admin().create_topics(&[NewTopic::new("t", 3)]).await.expect("answers");
+        assert!(made[0].1.is_ok());
+        broker
+    };
+    let (one, other) = (broker("one").await, broker("other").await);
+    let write = |name: &str, brokers: String| {
+        let text = format!(
+            "Name: {name}\nBrokers: {brokers}\nKq: {{Group: g, Topic: t, Offset: first, Consumers: 2}}\n"
+        );
+        std::fs::write(folder.path().join(format!("{name}.yaml")), text).expect("write");
+    };
+    let report = async || {
+        let at = folder.path().to_owned();
+        tokio::task::spawn_blocking(move || check(&at, &["a.yaml", "b.yaml"]).1).await.expect("runs")
+    };
+    write("a", format!("[{}]", one.address()));
+    write("b", format!("['localhost:{}', '127.0.0.1:{}']", one.address().port(), one.address().port()));
+    let same = report().await;
+    assert!(same.contains("group `g` has 4 consumers for the 3 partitions of `t`: 1 stand idle"), "{same}");
+    assert!(same.contains("`a` and `b` share group `g` on topic `t`"), "{same}");
+    write("b", format!("[{}]", other.address()));
+    assert_eq!(report().await, "0 errors, 0 warnings\n");
+    one.shutdown().await;
+    other.shutdown().await;
+}

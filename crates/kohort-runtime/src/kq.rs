@@ -18,27 +18,41 @@ const DRAIN_MAX: Duration = Duration::from_millis(2500);
 /// # Errors
 /// Addresses that are none, certificates that cannot be read, and a group protocol that the client does not speak.
 pub fn client(kq: &Kq, service: &str, instead: Option<&[String]>) -> Result<Client, Complaint> {
-    if kq.protocol == kohort_service::config::Protocol::Consumer {
-        return Err(Complaint::new(format!(
-            "`{service}` cannot start: `Protocol: consumer` is not available"
-        ))
-        .at(kq.at("Protocol"))
-        .why("members would silently speak the classic protocol, with its rebalances and its assignors")
-        .hint("write `Protocol: auto`, or leave it out"));
+    if let Some(complaint) = unavailable(kq, service) {
+        return Err(complaint);
     }
+    let config = config(kq, instead)?.client_id(format!("{service}-{}", kq.name));
+    Client::new(config).map_err(|error| {
+        Complaint::new(format!("`{service}` cannot start: {error}"))
+            .at(kq.at("Brokers"))
+            .hint("write `Brokers: [127.0.0.1:9092]`")
+    })
+}
+
+/// What a block asks for and this client does not have.
+#[must_use]
+pub fn unavailable(kq: &Kq, service: &str) -> Option<Complaint> {
+    let complaint = || {
+        Complaint::new(format!("`{service}` cannot start: `Protocol: consumer` is not available"))
+            .at(kq.at("Protocol"))
+            .why("members would silently speak the classic protocol, with its rebalances and its assignors")
+            .hint("write `Protocol: auto`, or leave it out")
+    };
+    (kq.protocol == kohort_service::config::Protocol::Consumer).then(complaint)
+}
+
+/// How the brokers of a block are reached (`instead`, where given): addresses, user, password and certificates.
+///
+/// # Errors
+/// Certificates that cannot be read.
+pub fn config(kq: &Kq, instead: Option<&[String]>) -> Result<ClientConfig, Complaint> {
     let default = [DEFAULT_BROKER.to_owned()];
     let brokers = match instead {
         Some(brokers) => brokers,
         None if kq.brokers.is_empty() => &default[..],
         None => &kq.brokers,
     };
-    let config =
-        ClientConfig::new(brokers).client_id(format!("{service}-{}", kq.name)).security(security(kq)?);
-    Client::new(config).map_err(|error| {
-        Complaint::new(format!("`{service}` cannot start: {error}"))
-            .at(kq.at("Brokers"))
-            .hint("write `Brokers: [127.0.0.1:9092]`")
-    })
+    Ok(ClientConfig::new(brokers).security(security(kq)?))
 }
 
 fn security(kq: &Kq) -> Result<Security, Complaint> {

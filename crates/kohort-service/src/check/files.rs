@@ -2,25 +2,37 @@
 
 use std::collections::BTreeSet;
 
-use super::{Block, Finding, and, blocks, by, stores};
+use super::{Block, Clusters, Finding, and, blocks, by, stores};
 use crate::complaint::Complaint;
 use crate::config::ServiceFile;
 
-pub(super) fn findings(files: &[ServiceFile]) -> Vec<Finding> {
+pub(super) fn findings(files: &[ServiceFile], clusters: &Clusters) -> Vec<Finding> {
     let blocks = blocks(files);
     let mut findings = Vec::new();
-    for (group, members) in by(&blocks, |block| block.kq.group.clone()) {
-        findings.extend(shared_topics(&group, &members));
-        findings.extend(unlike_subscriptions(&group, &members));
-        findings.extend(no_common_assignor(&group, &members));
-        findings.extend(one_instance_twice(&group, &members));
-        findings.extend(unlike_starts(&group, &members));
+    findings.extend(files.iter().filter_map(reads_nothing));
+    for (_, of_cluster) in by(&blocks, |block| clusters.of(block.kq).to_owned()) {
+        for (group, members) in by(&of_cluster, |block| block.kq.group.clone()) {
+            findings.extend(shared_topics(&group, &members));
+            findings.extend(unlike_subscriptions(&group, &members));
+            findings.extend(no_common_assignor(&group, &members));
+            findings.extend(one_instance_twice(&group, &members));
+            findings.extend(unlike_starts(&group, &members));
+        }
+        findings.extend(names_alike(&of_cluster));
     }
-    findings.extend(stores::unclaimed(files));
-    findings.extend(names_alike(&blocks));
+    findings.extend(stores::unclaimed(files, clusters));
     findings.extend(blocks.iter().flat_map(alone));
     findings.extend(files.iter().flat_map(plain_secrets));
     findings
+}
+
+/// A file without a block: its service refuses to start.
+fn reads_nothing(file: &ServiceFile) -> Option<Finding> {
+    let complaint = Complaint::new(format!("`{}` has nothing to consume", file.name))
+        .at(file.path.clone())
+        .why("a service that reads no topic does not start")
+        .hint("add a block such as `KqSol:` with `Group: ...` and `Topic: sol-trades`");
+    file.kqs.is_empty().then(|| Finding::error(complaint))
 }
 
 /// Two services share a group on one topic: each gets a part of the partitions, and nobody all of them.

@@ -93,10 +93,27 @@ pub struct LiveMember {
     pub topics: Vec<String>,
 }
 
+/// The ids of the clusters behind lists of brokers, as far as a broker has said them. Groups and topics of two clusters have nothing to do
+/// with each other, whatever their names; and two lists that have no broker in common may be one cluster's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Clusters(BTreeMap<Vec<String>, String>);
+
+impl Clusters {
+    /// Notes what a broker of `brokers` said of itself.
+    pub fn insert(&mut self, brokers: &[String], cluster_id: &str) {
+        self.0.insert(brokers.to_vec(), cluster_id.to_owned());
+    }
+
+    /// The cluster of a block; empty where it is not known.
+    fn of(&self, kq: &Kq) -> &str {
+        self.0.get(&kq.brokers).map_or("", String::as_str)
+    }
+}
+
 /// Everything that is wrong between `files`, errors first, in the files' order.
 #[must_use]
-pub fn files(files: &[ServiceFile]) -> Vec<Finding> {
-    sorted(files::findings(files))
+pub fn files(files: &[ServiceFile], clusters: &Clusters) -> Vec<Finding> {
+    sorted(files::findings(files, clusters))
 }
 
 /// Everything that is wrong between `files` and a broker, errors first.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Finding;
+use super::{Clusters, Finding};
 use crate::complaint::Complaint;
 use crate::config::{Kq, ServiceFile, store_place};
 
@@ -10,14 +10,14 @@ use crate::config::{Kq, ServiceFile, store_place};
 const KEEPS_NOTHING: [&str; 1] = ["consumer"];
 
 /// A service of a group whose file does not name the store of another.
-pub(super) fn unclaimed(files: &[ServiceFile]) -> Vec<Finding> {
+pub(super) fn unclaimed(files: &[ServiceFile], clusters: &Clusters) -> Vec<Finding> {
     let keeps = |file: &&ServiceFile| !KEEPS_NOTHING.iter().any(|name| file.name.eq_ignore_ascii_case(name));
     let files: Vec<&ServiceFile> = files.iter().filter(keeps).collect();
     let mut findings = Vec::new();
     for file in &files {
         let mut said = BTreeSet::new();
         for kq in &file.kqs {
-            let others = files.iter().filter(|other| other.name != file.name && reads(other, kq));
+            let others = files.iter().filter(|other| other.name != file.name && reads(other, kq, clusters));
             for other in others {
                 if said.insert(other.name.as_str()) && !claims(file, other) {
                     findings.push(finding(file, kq, other));
@@ -28,8 +28,10 @@ pub(super) fn unclaimed(files: &[ServiceFile]) -> Vec<Finding> {
     findings
 }
 
-fn reads(file: &ServiceFile, kq: &Kq) -> bool {
-    file.kqs.iter().any(|own| own.group == kq.group && own.topic == kq.topic)
+fn reads(file: &ServiceFile, kq: &Kq, clusters: &Clusters) -> bool {
+    let same =
+        |own: &&Kq| own.group == kq.group && own.topic == kq.topic && clusters.of(own) == clusters.of(kq);
+    file.kqs.iter().any(|own| same(&own))
 }
 
 /// Where a service keeps what it reads, as far as its file says; nothing: in its data folder.
