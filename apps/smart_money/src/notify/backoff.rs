@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use market_store::wallets::NEXT_TRY_MAX_MS;
+
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 /// What a channel may ask for; it will be asked again after that at the latest.
-const ASKED_MAX: Duration = Duration::from_secs(3600);
+const ASKED_MAX: Duration = Duration::from_millis(NEXT_TRY_MAX_MS.unsigned_abs());
 
 /// How long to wait after so many tries that failed (from 0): twice as long each time, up to five minutes, and by `seed` up to half of
 /// it less, so that many do not come back in one moment. What the channel asked for is the least.

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
@@ -22,6 +23,8 @@ use super::secret::Secret;
 
 /// What is read of an answer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// An answer whose status has come is handed on so long before the time is up.
+const BODY_SPARE: Duration = Duration::from_millis(50);
 /// Lark's gateway says here what others say in `Retry-After`.
 const RATE_LIMIT_RESET: &str = "x-ogw-ratelimit-reset";
 
@@ -119,23 +122,24 @@ impl Http {
 
     /// Sends a request and reads the answer.
     pub(crate) async fn post(&self, to: &Endpoint, request: Request) -> Result<Answer, PostError> {
-        match tokio::time::timeout(self.timeout, self.exchange(to, request)).await {
+        let until = Instant::now() + self.timeout;
+        match tokio::time::timeout_at(until, self.exchange(to, request, until)).await {
             Ok(answered) => answered,
             Err(_) => Err(PostError::Timeout { server: to.server(), timeout: self.timeout }),
         }
     }
 
-    async fn exchange(&self, to: &Endpoint, request: Request) -> Result<Answer, PostError> {
+    async fn exchange(&self, to: &Endpoint, request: Request, until: Instant) -> Result<Answer, PostError> {
         let host = to.host.trim_start_matches('[').trim_end_matches(']');
         let connected = TcpStream::connect((host, to.port)).await;
         let socket = connected.map_err(|source| PostError::Connect { server: to.server(), source })?;
         let Some(connector) = self.tls.as_ref().filter(|_| to.tls) else {
-            return talk(socket, to, request).await;
+            return talk(socket, to, request, until).await;
         };
         let tls = |source| PostError::Tls { server: to.server(), source };
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| tls(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)))?;
-        talk(connector.connect(name, socket).await.map_err(tls)?, to, request).await
+        talk(connector.connect(name, socket).await.map_err(tls)?, to, request, until).await
     }
 }
 
@@ -158,6 +162,7 @@ async fn talk(
     socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     to: &Endpoint,
     request: Request,
+    until: Instant,
 ) -> Result<Answer, PostError> {
     let broken = |source| PostError::Talk { server: to.server(), source };
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
@@ -175,9 +180,10 @@ async fn talk(
         let http = http.body(Full::new(Bytes::from(request.body))).map_err(PostError::Request)?;
         let response = sender.send_request(http).await.map_err(broken)?;
         let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
-        // The status has come: a body that is too long or breaks off is as good as none.
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
+        // The status has come: a body that is too long, breaks off or never ends is as good as none.
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+        let body = tokio::time::timeout_at(until - BODY_SPARE.min(until - Instant::now()), body).await;
+        let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes().to_vec()).unwrap_or_default();
         Ok(Answer { status, retry_after, body })
     };
     let answer = answered.await;

@@ -95,9 +95,9 @@ impl Markup {
     fn escape(self, text: &str) -> String {
         match self {
             Markup::Plain => text.to_owned(),
-            Markup::Html | Markup::Slack => {
-                text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-            }
+            Markup::Slack => entities(text),
+            // Telegram makes a mention of `@name` wherever it stands, but in `<code>`; the sign that looks like it is none.
+            Markup::Html => entities(text).replace('@', "＠"),
             // Nothing says that entities are read there; the marks that look like brackets are none.
             Markup::Lark => text.replace('<', "‹").replace('>', "›"),
         }
@@ -110,9 +110,12 @@ impl Markup {
 
     /// A text to be copied: an address.
     fn code(self, text: &str) -> String {
-        let text = self.escape(text);
-        if self == Markup::Html { format!("<code>{text}</code>") } else { text }
+        if self == Markup::Html { format!("<code>{}</code>", entities(text)) } else { self.escape(text) }
     }
+}
+
+fn entities(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Whole lines as far as they fit; what is cut is said. Each line is far shorter than the limit.
@@ -286,6 +289,18 @@ pub(crate) mod tests {
         assert!(slack.starts_with("First buy: EuhWKY…CPbm bought P&lt;b&gt;&amp;EPE for"), "{slack}");
         let lark = message(&event(What::Trade), Markup::Lark);
         assert!(lark.starts_with("EuhWKY…CPbm bought P‹b›&EPE for"), "{lark}");
+    }
+
+    #[test]
+    fn whoever_names_a_token_calls_nobody() {
+        let mut event = event(What::Trade);
+        event.token_symbol = "@durov <at user_id=\"all\">".into();
+        event.tx_hash = "0x5@1".into();
+        let of = |markup| message(&event, markup).lines().next().unwrap_or_default().to_owned();
+        let html = "<b>EuhWKY…CPbm bought ＠durov &lt;at user_id=\"all\"&gt; for 12,345.67 USD</b>";
+        assert_eq!(of(Markup::Html), html);
+        assert!(message(&event, Markup::Html).contains("\ntx <code>0x5@1</code>\n"));
+        assert!(!of(Markup::Slack).contains('<') && !of(Markup::Lark).contains('<'));
     }
 
     #[test]

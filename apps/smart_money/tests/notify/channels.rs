@@ -257,3 +257,40 @@ async fn a_stop_lets_go_of_what_is_not_sent() {
     second.stop().await;
     assert_eq!(receiver.received().len(), 3);
 }
+
+/// A server that says 200 and then trickles its page for ever: what it took is not sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_whose_body_never_ends_is_an_answer() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = webhook(listener.local_addr().unwrap());
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let serving = tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let _ = socket.read(&mut [0; 4096]).await;
+                let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+                let mut alive = socket.write_all(head.as_bytes()).await.is_ok();
+                while alive {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    alive = socket.write_all(b"1\r\n \r\n").await.is_ok();
+                }
+            });
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path());
+    log(&mut store, &config, &[trade(1)]);
+    let timing = notify::Timing { request: Duration::from_secs(2), lease: Duration::from_secs(10) };
+    let outbox = Box::new(open(folder.path()));
+    let registry = kohort_service::metrics::Registry::default();
+    let notifier = notify::Notifier::start_with(timing, &config.channels, outbox, &registry).unwrap();
+    let now = settled(&mut store, "webhook", |now| now.sent == 1 || now.last_error.is_some()).await;
+    assert_eq!((now.sent, now.last_error.as_deref()), (1, None));
+    notifier.stop().await;
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    serving.abort();
+}

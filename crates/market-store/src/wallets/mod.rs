@@ -22,7 +22,7 @@ pub use event::{Event, Joined, What};
 pub use history::{Buy, Buys, Direction, History, Piece, Span, Token};
 pub use log::{LogFlush, Logged, LoggedTrade, WalletLog};
 pub use mysql::MySqlWallets;
-pub use outbox::{ChannelSummary, LeaseRequest, Leased, Outbox, OutboxRow};
+pub use outbox::{ChannelSummary, LeaseRequest, Leased, NEXT_TRY_MAX_MS, Outbox, OutboxRow};
 pub use rules::{Rule, RuleKind, Rules, Told, evaluate};
 pub use sqlite::SqliteWallets;
 

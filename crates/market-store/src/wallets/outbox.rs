@@ -5,9 +5,13 @@
 //! waits for its next try. A dispatcher leases rows, sends, and marks each; one that dies after a send and before the mark leaves a row
 //! that is sent again when its lease ends: **at least once**, and the receiver knows a repetition by the row's key.
 //!
-//! Leases go by wall clocks: those of processes that share an outbox must agree to within a lease.
+//! Leases go by wall clocks: those of processes that share an outbox must agree to within a lease. A clock that is set back leaves times
+//! that are too far off to have been meant: nobody waits for these (twice a lease, [`NEXT_TRY_MAX_MS`]).
 
 use crate::StoreError;
+
+/// No row waits longer than this for its next try: an hour.
+pub const NEXT_TRY_MAX_MS: i64 = 3_600_000;
 
 /// A row that was leased.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +41,23 @@ pub struct LeaseRequest<'a> {
     pub until_ms: i64,
     /// How many rows at most.
     pub limit: usize,
+}
+
+impl LeaseRequest<'_> {
+    /// The latest end of another's lease that is believed: leases are of one length, and clocks agree to within one.
+    pub(crate) fn lease_max_ms(&self) -> i64 {
+        self.until_ms.saturating_add(self.until_ms.saturating_sub(self.now_ms))
+    }
+
+    /// Why nothing can be leased now; `None` if something can. `leased`: the end of another's lease, if it is one that is believed;
+    /// `next_at_ms`: when the oldest row is due.
+    pub(crate) fn wait(&self, leased: Option<i64>, next_at_ms: i64) -> Option<Leased> {
+        let meant = next_at_ms <= self.now_ms.saturating_add(NEXT_TRY_MAX_MS);
+        let due = if meant { next_at_ms } else { self.now_ms };
+        let wait_until_ms = leased.unwrap_or(i64::MIN).max(due);
+        (leased.is_some() || due > self.now_ms)
+            .then_some(Leased { rows: Vec::new(), wait_until_ms: Some(wait_until_ms) })
+    }
 }
 
 /// What a dispatcher got.

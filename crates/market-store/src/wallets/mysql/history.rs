@@ -8,6 +8,11 @@ use crate::StoreError;
 use crate::wallets::log::Columns as _;
 use crate::wallets::{Buy, Buys, Direction, History, Piece, Span, Token};
 
+/// Buys of a wallet that are read at first: of a wallet that buys all day, the latest few mostly say it.
+const PIECE: u64 = 16;
+const PIECE_GROWS: u64 = 8;
+const PIECE_MAX: u64 = 16_384;
+
 /// The log, with the trade of number `judged` in it.
 pub(super) struct MySqlHistory<'a, 'b> {
     pub(super) session: &'a mut Session<'b>,
@@ -18,13 +23,24 @@ impl History for MySqlHistory<'_, '_> {
     type Error = StoreError;
 
     fn has_other_buy(&mut self, token: Token<'_>, wallet: &str, at_least: &Sum) -> Result<bool, StoreError> {
-        let sizes: Vec<Sum> = self.session.ask(
-            "SELECT total_usd FROM wallet_trades WHERE chain_id = ? AND bought = ? AND maker = ? AND number <> ?",
-            vec![bytes(token.chain_id), bytes(token.token), bytes(wallet), self.judged.into()],
+        let (mut below, mut limit) = (i64::MAX, PIECE);
+        loop {
+            let buys: Vec<(i64, Sum)> = self.session.ask(
+                "SELECT number, total_usd FROM wallet_trades
+                 WHERE chain_id = ? AND bought = ? AND maker = ? AND number < ? ORDER BY number DESC LIMIT ?",
+                vec![bytes(token.chain_id), bytes(token.token), bytes(wallet), below.into(), limit.into()],
+                |row| Ok((row.integer()?, row.parsed("size in USD")?)),
+            )?;
             // Compared here and not in SQL: digit for digit.
-            |row| row.parsed("size in USD"),
-        )?;
-        Ok(sizes.iter().any(|size| size >= at_least))
+            if buys.iter().any(|(number, size)| *number != self.judged && size >= at_least) {
+                return Ok(true);
+            }
+            match buys.last() {
+                Some((last, _)) if buys.len() as u64 == limit => below = *last,
+                _ => return Ok(false),
+            }
+            limit = limit.saturating_mul(PIECE_GROWS).min(PIECE_MAX);
+        }
     }
 
     fn buys(&mut self, token: Token<'_>, piece: Piece, at_least: &Sum) -> Result<Buys, StoreError> {

@@ -32,7 +32,8 @@ impl History for SqliteHistory<'_> {
             .transaction
             .prepare_cached(
                 "SELECT total_usd FROM wallet_trades
-                 WHERE chain_id = ?1 AND bought = ?2 AND maker = ?3 AND bought IS NOT NULL AND number <> ?4",
+                 WHERE chain_id = ?1 AND bought = ?2 AND maker = ?3 AND bought IS NOT NULL AND number <> ?4
+                 ORDER BY number DESC",
             )
             .map_err(fail)?;
         let mut rows = statement.query((token.chain_id, token.token, wallet, self.judged)).map_err(fail)?;

@@ -116,24 +116,27 @@ fn not_now(connection: &Connection, request: &LeaseRequest<'_>) -> rusqlite::Res
     };
     let mut others = connection.prepare_cached(
         "SELECT max(lease_until) FROM outbox
-         WHERE channel = ?1 AND leased_by IS NOT NULL AND leased_by <> ?2 AND lease_until > ?3",
+         WHERE channel = ?1 AND leased_by IS NOT NULL AND leased_by <> ?2 AND lease_until > ?3 AND lease_until <= ?4",
     )?;
-    let leased: Option<i64> =
-        others.query_row((request.channel, request.owner, request.now_ms), |row| row.get(0))?;
-    let wait = leased.unwrap_or(i64::MIN).max(next_at);
-    let wait = Leased { rows: Vec::new(), wait_until_ms: Some(wait) };
-    Ok((leased.is_some() || next_at > request.now_ms).then_some(wait))
+    let leased: Option<i64> = others
+        .query_row((request.channel, request.owner, request.now_ms, request.lease_max_ms()), |row| {
+            row.get(0)
+        })?;
+    Ok(request.wait(leased, next_at))
 }
 
+/// Counted in an index: a week of what was sent is more than anybody should read each time.
 fn summary(connection: &Connection) -> rusqlite::Result<Vec<ChannelSummary>> {
     let mut statement = connection.prepare_cached(
-        "SELECT channel, sum(state = 'pending'), sum(state = 'sent'), sum(state = 'failed'),
-             min(CASE WHEN state = 'pending' THEN created_at END),
-             (SELECT reason FROM outbox AS one WHERE one.channel = outbox.channel AND one.state = 'pending'
+        "SELECT channel, sum(iif(state = 'pending', n, 0)), sum(iif(state = 'sent', n, 0)), sum(iif(state = 'failed', n, 0)),
+             (SELECT created_at FROM outbox AS one WHERE one.channel = counted.channel AND one.state = 'pending'
                   ORDER BY id LIMIT 1),
-             (SELECT reason FROM outbox AS one WHERE one.channel = outbox.channel AND one.state = 'failed'
+             (SELECT reason FROM outbox AS one WHERE one.channel = counted.channel AND one.state = 'pending'
+                  ORDER BY id LIMIT 1),
+             (SELECT reason FROM outbox AS one WHERE one.channel = counted.channel AND one.state = 'failed'
                   ORDER BY done_at DESC LIMIT 1)
-         FROM outbox GROUP BY channel ORDER BY channel",
+         FROM (SELECT channel, state, count(*) AS n FROM outbox GROUP BY channel, state) AS counted
+         GROUP BY channel ORDER BY channel",
     )?;
     let count = |row: &rusqlite::Row<'_>, at| row.get(at).map(i64::cast_unsigned);
     let channel = |row: &rusqlite::Row<'_>| {

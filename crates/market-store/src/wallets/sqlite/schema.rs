@@ -105,5 +105,7 @@ pub(super) const WALLETS: Schema = Schema {
 
     CREATE TABLE address_version (version INTEGER NOT NULL) STRICT;
     INSERT INTO address_version VALUES (0);
+    ", "
+    CREATE INDEX outbox_states ON outbox (channel, state, done_at);
     "],
 };

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use market_data::Side;
 use market_data::wallets::{Change, Known};
 use market_store::wallets::{
-    Event, LeaseRequest, Leased, MySqlWallets, RuleKind, Rules, SqliteWallets, WalletStore, What,
+    Event, LeaseRequest, Leased, MySqlWallets, NEXT_TRY_MAX_MS, RuleKind, Rules, SqliteWallets, WalletStore,
+    What,
 };
 use market_store::{Advance, FlushError};
 
@@ -234,6 +235,39 @@ fn a_channel_is_leased_in_order_by_one_at_a_time() {
         let summary = store.outbox().unwrap().remove(0);
         assert_eq!((summary.pending, summary.sent, summary.failed), (0, 2, 1));
         assert_eq!(summary.last_failure.as_deref(), Some("no such chat"));
+    });
+}
+
+#[test]
+fn nobody_waits_for_a_time_that_a_clock_left_behind_when_it_was_set_back() {
+    each(|store, again| {
+        log(store, &[buy(1, "w", "p", 1)], &all_to_a());
+        let mut other = again();
+        // Leased by one whose clock was a day ahead, and who is no more.
+        let day_ms = 86_400_000;
+        let row = lease(store, "a", "one", day_ms).rows.remove(0);
+        let leased = lease(&mut *other, "a", "two", 10);
+        assert_eq!(leased.rows.len(), 1, "{leased:?}");
+        // Put off for five minutes by the wrong clock; an hour is the most that is ever meant.
+        other.mark_retry(row.id, "two", day_ms + 300_000, "busy").unwrap();
+        assert_eq!(lease(&mut *other, "a", "two", 20).rows.len(), 1);
+        other.mark_retry(row.id, "two", NEXT_TRY_MAX_MS, "busy").unwrap();
+        let waits = lease(&mut *other, "a", "two", 30);
+        assert_eq!((waits.rows.len(), waits.wait_until_ms), (0, Some(NEXT_TRY_MAX_MS)));
+    });
+}
+
+#[test]
+fn a_wallet_that_buys_all_day_is_asked_about_its_latest_buys() {
+    each(|store, _| {
+        let rules = rules(&[("a", rule(RuleKind::FirstBuy, "500"))]);
+        let small: Vec<_> = (0..300).map(|n| trade(n, "w", "p", n, "499", Side::Buy)).collect();
+        assert_eq!(log(store, &small, &rules).notifications, 0);
+        let large = |n| trade(n, "w", "p", n, "500", Side::Buy);
+        assert_eq!(log(store, &[large(1000)], &rules).notifications, 1);
+        let small: Vec<_> = (2000..2300).map(|n| trade(n, "w", "p", n, "499", Side::Buy)).collect();
+        log(store, &small, &rules);
+        assert_eq!(log(store, &[large(3000), large(3001)], &rules).notifications, 0);
     });
 }
 
