@@ -183,6 +183,9 @@ impl Rates {
     }
 }
 
+/// A report that comes once a minute shows how far the group is now, and not how far it was at the last one.
+const ASK_MAX: Duration = Duration::from_secs(1);
+
 /// Makes the reports.
 pub(crate) struct Watch {
     blocks: Arc<[Arc<Block>]>,
@@ -200,7 +203,7 @@ impl Watch {
         tasks: &mut JoinSet<()>,
     ) -> watch::Receiver<Arc<Report>> {
         for block in blocks.iter() {
-            tasks.spawn(Arc::clone(block).keep_asking(every));
+            tasks.spawn(Arc::clone(block).keep_asking(every.min(ASK_MAX)));
         }
         let rates = Rates { before: BTreeMap::new(), seconds: 1.0 };
         let mut watch = Watch { blocks, registry, rates, made_at: Instant::now() };
@@ -252,7 +255,8 @@ impl Watch {
                 let counter = self.registry.counter(name, help, &labels);
                 counter.add(now.saturating_sub(counter.value()));
             }
-            if let (Some(lag), true) = (flow.lag, flow.owned) {
+            // Also of a partition that went to another member: its lag goes on, and this one would stand still.
+            if let Some(lag) = flow.lag {
                 let help = "Records between the committed offset and the end of the log";
                 self.registry.gauge("consumer_lag", help, &labels[..3]).set(lag);
             }

@@ -2,7 +2,7 @@
 
 use consumer::Settings;
 
-use crate::world::{TRADES, World, owned, sum};
+use crate::world::{GROUP, TOPIC, TRADES, World, owned, sum};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sizes_trades_errors_samples_and_lag_are_those_of_the_records() {
@@ -88,6 +88,60 @@ async fn a_member_without_partitions_is_said_to_be_idle() {
     let report = served.consumer.reports().borrow().clone();
     let said = report.rows().iter().filter(|row| row.last().unwrap().starts_with("idle")).count();
     assert_eq!(said, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lag_of_a_partition_that_went_to_another_member_goes_on() {
+    let world = World::new(2).await;
+    for partition in 0..2 {
+        world.produce(partition, &[TRADES.as_bytes(); 3]).await;
+    }
+    let served = world.start(1, "", "");
+    let at_the_end = |b: &serde_json::Value| (0..2).all(|n| owned(b, n).is_some_and(|f| f["lag"] == 0));
+    served.until("all is committed", at_the_end).await;
+    // A member that commits nothing.
+    let mut other = world.client.consumer().group(GROUP).build().unwrap();
+    other.subscribe([TOPIC]).unwrap();
+    let joins = async {
+        while other.handle().assignment().is_empty() {
+            if let kohort_client::ConsumerEvent::Assigned { start, .. } = other.next().await {
+                start.go();
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), joins).await.unwrap();
+    let moved = other.handle().assignment()[0].partition;
+    world.produce(moved, &[TRADES.as_bytes(); 2]).await;
+    let line = format!("consumer_lag{{group=\"{GROUP}\",topic=\"{TOPIC}\",partition=\"{moved}\"}}");
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let (_, metrics) = served.ask("GET", "/metrics", "").await;
+        let lag = metrics.lines().find_map(|told| told.strip_prefix(&*line)).map(str::trim);
+        if lag == Some("2") {
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "the lag is {lag:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    other.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_comes_seldom_tells_how_far_the_group_is_now() {
+    let world = World::new(1).await;
+    let served = world.start_reporting(std::time::Duration::from_secs(5), 1, "", "");
+    let mut reports = served.consumer.reports();
+    world.produce(0, &[TRADES.as_bytes(); 3]).await;
+    while world.committed(0).await != Some(3) {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    // Twice as long as the broker is left alone.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    reports.mark_unchanged();
+    reports.changed().await.unwrap();
+    let report = reports.borrow().clone();
+    let flow = report.blocks[0].flows.iter().find(|flow| flow.owned).unwrap();
+    assert_eq!((flow.committed, flow.end, flow.lag), (Some(3), Some(3), Some(0)), "{report:#?}");
 }
 
 #[test]

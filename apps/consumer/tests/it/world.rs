@@ -51,13 +51,24 @@ impl World {
 
     /// The service with so many members, and more keys of the block or of the file.
     pub(crate) fn start(&self, consumers: usize, of_block: &str, of_file: &str) -> Served {
+        self.start_reporting(Duration::from_millis(50), consumers, of_block, of_file)
+    }
+
+    /// As [`World::start`], with a report so often.
+    pub(crate) fn start_reporting(
+        &self,
+        every: Duration,
+        consumers: usize,
+        of_block: &str,
+        of_file: &str,
+    ) -> Served {
         let text = format!(
             "Name: consumer\nBrokers: [{}]\nKqEthTrades:\n  Group: {GROUP}\n  Topic: {TOPIC}\n  Offset: first\n  Consumers: {consumers}\n  \
              Processors: 1\n  CommitInterval: 20ms\n{of_block}{of_file}",
             self.broker.address()
         );
         let mut settings = Settings::parse("consumer.yaml", &text).unwrap();
-        settings.every = Duration::from_millis(50);
+        settings.every = every;
         let consumer = consumer::start(&settings).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
