@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ago, change, compact, price, shorten } from '../../web/src/format.js';
+import { ago, change, compact, price, shorten, sum } from '../../web/src/format.js';
 
 test('prices of every size fit a column', () => {
   const table = [
@@ -24,6 +24,10 @@ test('no price is shown as nothing', () => {
 test('sums are short', () => {
   const table = [[1234567, '1.23M'], [999.94, '999.9'], [999960, '1.00M'], [42, '42.00'], [1e12, '1.00T'], [0, '0.00'], [undefined, '–']];
   for (const [value, text] of table) assert.equal(compact(value), text, String(value));
+});
+
+test('a sum of what nobody knows is not nothing', () => {
+  assert.deepEqual([[], [null, undefined], [null, 0], [3, null, 4]].map(sum), [null, null, 0, 7]);
 });
 
 test('changes carry their sign, and a change that rounds to nothing carries none', () => {

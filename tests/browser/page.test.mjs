@@ -107,6 +107,9 @@ test('an empty page says so, and shows the first trades soon after they are sent
     await other.goto(empty.url);
     await other.waitForFunction(() => document.getElementById('pair-name').textContent === 'No pair yet');
     await other.waitForFunction(() => document.getElementById('link').dataset.state === 'live');
+    // Nobody has committed anything: no lag is known, and so none is 0.
+    await other.waitForFunction(() => /^[1-9]/.test(document.getElementById('vital-members').textContent));
+    assert.equal(await other.textContent('#vital-lag'), '–');
     // All at once, of long ago, and nothing after them: what the page does not see now it sees never.
     const trade = (block) => JSON.stringify({ chain_id: '1', pair_addr: 'mine', type: 'buy', token_amount: 1, total_usd: 2, token_price_usd: 2 + block / 10,
       block_num: block, block_time: 1704412800 + 60 * block });

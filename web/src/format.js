@@ -55,6 +55,12 @@ export function integer(value) {
   return Number.isFinite(value) ? Math.round(value).toLocaleString('en-US') : '–';
 }
 
+/** The sum of what is known; null where nothing is. */
+export function sum(values) {
+  const known = values.filter(Number.isFinite);
+  return known.length === 0 ? null : known.reduce((total, value) => total + value, 0);
+}
+
 /** A fraction as a change: 0.0123 is +1.23%. */
 export function change(fraction) {
   if (!Number.isFinite(fraction)) return '–';

@@ -1,6 +1,6 @@
 // Consumer groups: who is a member, who owns which partition, how far behind, and what happened.
 
-import { ago, integer, shorten } from './format.js';
+import { ago, integer, shorten, sum } from './format.js';
 import { $, el, empty, say } from './dom.js';
 
 // Calm hues that differ in lightness too, so that neighbours can be told apart without colour vision.
@@ -56,10 +56,9 @@ export class Groups {
   }
 
   #vitals(groups) {
-    const sum = (field) => groups.reduce((total, group) => total + (group[field] ?? 0), 0);
     say($('vital-groups'), integer(groups.length));
-    say($('vital-members'), integer(sum('members')));
-    say($('vital-lag'), integer(sum('lag')));
+    say($('vital-members'), integer(sum(groups.map((group) => group.members)) ?? 0));
+    say($('vital-lag'), integer(sum(groups.map((group) => group.lag))));
   }
 
   #tab(name) {
@@ -84,7 +83,7 @@ export class Groups {
     const badge = $('group-state');
     say(badge, group.state);
     badge.dataset.state = group.state;
-    const lag = group.partitions.reduce((total, partition) => total + (partition.lag ?? 0), 0);
+    const lag = sum(group.partitions.map((partition) => partition.lag));
     const orphans = group.partitions.filter((partition) => !partition.member_id && partition.lag > 0);
     const facts = [['Generation', group.generation ?? '–'], ['Assignor', group.assignor || '–'], ['Partitions', group.partitions.length], ['Lag', integer(lag)]];
     const body = $('group-body');
