@@ -62,9 +62,9 @@ pub enum KeepError {
     /// The file cannot be read.
     #[error("the file of addresses `{}` cannot be read", .0.display())]
     Unreadable(PathBuf, #[source] std::io::Error),
-    /// A line of it is no address.
+    /// A line of it is no address. Which and why is all of its text, so that it is not told twice.
     #[error("the file of addresses is wrong in {0}")]
-    Line(#[from] BadLine),
+    Line(BadLine),
     /// The book is full.
     #[error(transparent)]
     TooMany(#[from] TooMany),
@@ -74,6 +74,12 @@ pub enum KeepError {
     /// The table was not read yet: its server was away since the start.
     #[error("it is not known yet who is known: the server of the table of addresses does not answer")]
     NotYet,
+}
+
+impl From<BadLine> for KeepError {
+    fn from(line: BadLine) -> KeepError {
+        KeepError::Line(line)
+    }
 }
 
 impl KeepError {
@@ -252,5 +258,17 @@ impl Keeper {
             }
             KeepError::NotYet => complaint.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_line_is_told_once() {
+        let wrong = read_list("0xab\nnot an address\n", &mut BookList::default()).unwrap_err();
+        let told = format!("{:#}", anyhow::Error::new(KeepError::from(wrong)));
+        assert_eq!(told.matches("line 2").count(), 1, "{told}");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -87,7 +88,11 @@ struct Requeued {
     requeued: usize,
 }
 
-async fn requeue(State(shown): State<Shown>, Query(asked): Query<Asked>) -> Response {
+async fn requeue(State(shown): State<Shown>, asked: Result<Query<Asked>, QueryRejection>) -> Response {
+    let asked = match asked {
+        Ok(Query(asked)) => asked,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, error.body_text()),
+    };
     match blocking(shown.outbox, move |outbox| outbox.requeue(&asked.channel)).await {
         Ok(requeued) => {
             shown.wake.wake();

@@ -214,7 +214,7 @@ fn read_lark(
         (Some(url), None) => endpoint(&url, &secret_text(&url, "the bot's `Url`", plain)?)?,
         (None, Some(token)) => {
             let text = secret_text(&token, "the bot's `Token`", plain)?;
-            if !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')) {
+            if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')) {
                 return Err(token
                     .complain("`Token` is not a bot's token")
                     .hint("write the last part of the hook's address, or the whole address as `Url`"));
@@ -254,7 +254,14 @@ fn secret(
     plain: &mut Vec<(String, String)>,
     secrets: &mut Vec<Secret>,
 ) -> Result<Option<Secret>, Complaint> {
-    let secret = found.map(|found| found.secret(what, plain)).transpose()?.flatten().map(Secret::new);
+    let Some(found) = found else { return Ok(None) };
+    let secret = found.secret(what, plain)?.map(Secret::new);
+    if secret.is_none() && !found.is_literal() {
+        return Err(found
+            .complain(format!("{what} is empty: its environment variable is set to nothing"))
+            .why("messages would silently not be signed")
+            .hint("set the variable, or remove the key"));
+    }
     secrets.extend(secret.clone());
     Ok(secret)
 }
@@ -406,6 +413,7 @@ Notify:
             ("Kind: slack, Url: hooks.slack.com, Rules: []", "neither with"),
             ("Kind: lark, Rules: []", "neither `Url` nor `Token`"),
             ("Kind: lark, Url: 'http://a/b', Token: x, Rules: []", "both `Url` and `Token`"),
+            ("Kind: lark, Token: '', Rules: []", "not a bot's token"),
             ("Kind: webhook, Url: 'http://a/b'", "no `Rules`"),
             ("Kind: webhook, Url: 'http://a/b', Rules: [{Kind: cluster}]", "no `Within`"),
             (

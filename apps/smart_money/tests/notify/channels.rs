@@ -193,6 +193,8 @@ async fn what_is_refused_for_good_is_shown_blocks_nobody_and_is_sent_when_asked_
     let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     let shown = ask(api, "GET", "/api/notifications").await;
     assert!(shown.contains(r#""channel":"feishu","kind":"lark","pending":0,"sent":2,"failed":1"#), "{shown}");
+    let nobody = ask(api, "POST", "/api/notifications/requeue").await;
+    assert!(nobody.starts_with("HTTP/1.1 400") && nobody.contains(r#"{"error":""#), "{nobody}");
     mended.store(true, Ordering::SeqCst);
     let requeued = ask(api, "POST", "/api/notifications/requeue?channel=feishu").await;
     assert!(requeued.ends_with(r#"{"requeued":1}"#), "{requeued}");
