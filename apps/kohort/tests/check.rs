@@ -275,16 +275,19 @@ fn what_a_service_refuses_at_its_start_is_found_before() {
         "db.yaml",
         "Kq: {Group: h, Topic: t, Offset: first}\nMysql:\n  DataSource: root@localhost/candles\n",
     );
-    let (code, report) = check(folder.path(), &["empty.yaml", "new.yaml", "db.yaml", "--offline"]);
+    write("smartmoney.yaml", "Kq: {Group: i, Topic: t, Offset: first}\nGroupStores:\n  - redis://cache\n");
+    let (code, report) =
+        check(folder.path(), &["empty.yaml", "new.yaml", "db.yaml", "smartmoney.yaml", "--offline"]);
     assert_eq!(code, Some(1), "{report}");
     for (start, at) in [
         ("error: `nobody` has nothing to consume", "empty.yaml"),
         ("error: `new` cannot start: `Protocol: consumer` is not available", "new.yaml:5"),
         ("error: `DataSource` of `db` cannot be understood", "db.yaml:3"),
+        ("error: `smartmoney` has no use for `GroupStores`", "smartmoney.yaml:3"),
     ] {
         assert!(block(&report, start).contains(at), "{report}");
     }
-    assert!(report.ends_with("\n3 errors, 0 warnings\n"), "{report}");
+    assert!(report.ends_with("\n4 errors, 0 warnings\n"), "{report}");
 }
 
 #[test]
@@ -333,4 +336,55 @@ async fn lists_of_brokers_that_lead_to_one_cluster_are_one_and_groups_of_two_clu
     assert_eq!(report().await, "0 errors, 0 warnings\n");
     one.shutdown().await;
     other.shutdown().await;
+}
+
+#[test]
+fn a_secret_that_the_environment_leaves_empty_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "Kq: {Group: g, Topic: t, Offset: first}\nNotify:\n  - Kind: webhook\n    Url: http://a/b\n    \
+                Secret: ${KOHORT_TEST_SECRET}\n    Rules: [{Kind: buy}]\n";
+    std::fs::write(folder.path().join("s.yaml"), text).expect("write");
+    let run = |secret: &str| {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_kohort"));
+        check.args(["check", "s.yaml", "--offline"]).current_dir(folder.path());
+        let output = check.env("KOHORT_TEST_SECRET", secret).output().expect("run kohort");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert_eq!(run("s3cret"), "0 errors, 0 warnings\n");
+    let report = run("");
+    assert!(report.contains("the webhook's `Secret` is empty") && report.contains("s.yaml:5"), "{report}");
+}
+
+#[test]
+fn groups_that_differ_only_in_case_are_said_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "Name: s\nKqOne: {Group: Data-Flow, Topic: t, Offset: first}\nKqTwo: {Group: data-flow, Topic: u, Offset: first}\n";
+    std::fs::write(folder.path().join("s.yaml"), text).expect("write");
+    let (_, report) = check(folder.path(), &["s.yaml", "--offline"]);
+    assert!(report.contains("groups `Data-Flow` and `data-flow` differ only in case"), "{report}");
+}
+
+#[test]
+fn services_of_different_work_must_not_share_a_topic_in_a_group() {
+    let folder = TempDir::new().expect("a folder");
+    let file = |name: &str, topic: &str| {
+        let text = format!("Kq:\n  Group: g\n  Topic: {topic}\n  Offset: first\n");
+        std::fs::write(folder.path().join(format!("{name}.yaml")), text).expect("write");
+    };
+    file("market", "t");
+    for (other, and) in
+        [("smart-money", "`market` and `smart-money`"), ("consumer", "`consumer` and `market`")]
+    {
+        file(other, "t");
+        let other = format!("{other}.yaml");
+        let (code, report) = check(folder.path(), &["market.yaml", &other, "--offline"]);
+        let found =
+            block(&report, &format!("error: {and} share group `g` on topic `t`, and do different work"));
+        assert!(found.contains("market.yaml:2") && found.contains(&format!("{other}:2")), "{found}");
+        // Its log has no use for `GroupStores`, and refuses them.
+        assert!(code == Some(1) && report.ends_with("\n1 errors, 0 warnings\n"), "{report}");
+    }
+    file("dataflow", "t");
+    let (_, report) = check(folder.path(), &["market.yaml", "dataflow.yaml", "--offline"]);
+    assert!(report.contains("warning: `dataflow` and `market` share group `g`"), "{report}");
 }

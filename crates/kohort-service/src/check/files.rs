@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Block, Clusters, Finding, and, blocks, by, stores};
+use super::{Block, Clusters, Finding, Kind, and, blocks, by, stores};
 use crate::complaint::Complaint;
 use crate::config::ServiceFile;
 
@@ -10,6 +10,7 @@ pub(super) fn findings(files: &[ServiceFile], clusters: &Clusters) -> Vec<Findin
     let blocks = blocks(files);
     let mut findings = Vec::new();
     findings.extend(files.iter().filter_map(reads_nothing));
+    findings.extend(files.iter().filter_map(stores::of_no_use));
     for (_, of_cluster) in by(&blocks, |block| clusters.of(block.kq).to_owned()) {
         for (group, members) in by(&of_cluster, |block| block.kq.group.clone()) {
             findings.extend(shared_topics(&group, &members));
@@ -44,6 +45,11 @@ fn shared_topics(group: &str, members: &[Block<'_>]) -> Vec<Finding> {
             continue;
         }
         let names = and(services.iter().map(|name| format!("`{name}`")));
+        let kinds: BTreeSet<Kind> = on_topic.iter().filter_map(|block| block.kind).collect();
+        if kinds.len() > 1 {
+            findings.push(unlike_work(group, &topic, &names, &on_topic));
+            continue;
+        }
         let complaint = Complaint::new(format!("{names} share group `{group}` on topic `{topic}`"))
             .at(places(&on_topic, "Group"))
             .why("the partitions are divided among all members of a group: each of these services sees a part of the topic, and none sees all")
@@ -54,6 +60,18 @@ fn shared_topics(group: &str, members: &[Block<'_>]) -> Vec<Finding> {
         findings.push(Finding::warning(complaint));
     }
     findings
+}
+
+/// Services that make different things of one topic, in one group: what one reads is missing in what the others make.
+fn unlike_work(group: &str, topic: &str, names: &str, on_topic: &[Block<'_>]) -> Finding {
+    let complaint = Complaint::new(format!("{names} share group `{group}` on topic `{topic}`, and do different work"))
+        .at(places(on_topic, "Group"))
+        .why("each record goes to one member of a group: what one of these services gets is silently missing in what the others make")
+        .hint(format!(
+            "give each a group of its own, such as `{group}-{}`",
+            on_topic[on_topic.len() - 1].service
+        ));
+    Finding::error(complaint)
 }
 
 /// Members of one group that read different topics: every join of one stops all.
@@ -79,7 +97,8 @@ fn names_alike(blocks: &[Block<'_>]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (at, (one, of_one)) in groups.iter().enumerate() {
         for (other, of_other) in groups.iter().skip(at + 1).filter(|(other, _)| alike(one, other)) {
-            let complaint = Complaint::new(format!("groups `{one}` and `{other}` differ by one character"))
+            let how = if one.eq_ignore_ascii_case(other) { "only in case" } else { "by one character" };
+            let complaint = Complaint::new(format!("groups `{one}` and `{other}` differ {how}"))
                 .at(format!("{}, {}", places(of_one, "Group"), places(of_other, "Group")))
                 .why("if one of them is a slip of the keyboard, both services read everything, or offsets lie under a name that nobody looks at")
                 .hint("if they are meant to be one group write the same name; if not, give them names that a tired reader tells apart");

@@ -127,10 +127,37 @@ fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings
 }
 
+/// What a service makes of the records that it reads. Services of one kind may share the work; of two kinds, each lacks what the other got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// Candles: the parts of several stores are read together.
+    Candles,
+    /// A log of known wallets' trades: whole only where nobody else reads its topic in its group.
+    Wallets,
+    /// Nothing: it looks.
+    Looks,
+}
+
+impl Kind {
+    /// By the service's name or its file's; `None` for a name that is none of ours.
+    fn of(file: &ServiceFile) -> Option<Kind> {
+        let stem = std::path::Path::new(&file.path).file_stem().unwrap_or_default().to_string_lossy();
+        [file.name.as_str(), &*stem].into_iter().find_map(|name| {
+            match name.to_ascii_lowercase().replace(['-', '_'], "").as_str() {
+                "dataflow" | "market" => Some(Kind::Candles),
+                "smartmoney" => Some(Kind::Wallets),
+                "consumer" => Some(Kind::Looks),
+                _ => None,
+            }
+        })
+    }
+}
+
 /// A `Kq` block and the service whose it is.
 #[derive(Debug, Clone, Copy)]
 struct Block<'a> {
     service: &'a str,
+    kind: Option<Kind>,
     kq: &'a Kq,
 }
 
@@ -142,7 +169,12 @@ impl Block<'_> {
 }
 
 fn blocks(files: &[ServiceFile]) -> Vec<Block<'_>> {
-    files.iter().flat_map(|file| file.kqs.iter().map(|kq| Block { service: &file.name, kq })).collect()
+    let mut blocks = Vec::new();
+    for file in files {
+        let kind = Kind::of(file);
+        blocks.extend(file.kqs.iter().map(|kq| Block { service: &file.name, kind, kq }));
+    }
+    blocks
 }
 
 /// Blocks by what `key` says of them, in the order of the first of each.

@@ -2,17 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::{Clusters, Finding};
+use super::{Clusters, Finding, Kind};
 use crate::complaint::Complaint;
 use crate::config::{Kq, ServiceFile, store_place};
 
-/// Services that keep no positions: nothing of theirs can be claimed.
-const KEEPS_NOTHING: [&str; 1] = ["consumer"];
-
 /// A service of a group whose file does not name the store of another.
 pub(super) fn unclaimed(files: &[ServiceFile], clusters: &Clusters) -> Vec<Finding> {
-    let keeps = |file: &&ServiceFile| !KEEPS_NOTHING.iter().any(|name| file.name.eq_ignore_ascii_case(name));
-    let files: Vec<&ServiceFile> = files.iter().filter(keeps).collect();
+    // A service that only looks has no store; a log of wallets is shared with nobody, and to claim there would not help.
+    let shares = |file: &&ServiceFile| !matches!(Kind::of(file), Some(Kind::Looks | Kind::Wallets));
+    let files: Vec<&ServiceFile> = files.iter().filter(shares).collect();
     let mut findings = Vec::new();
     for file in &files {
         let mut said = BTreeSet::new();
@@ -26,6 +24,16 @@ pub(super) fn unclaimed(files: &[ServiceFile], clusters: &Clusters) -> Vec<Findi
         }
     }
     findings
+}
+
+/// `GroupStores` of a service that refuses them.
+pub(super) fn of_no_use(file: &ServiceFile) -> Option<Finding> {
+    let store = file.group_stores.first().filter(|_| Kind::of(file) == Some(Kind::Wallets))?;
+    let complaint = Complaint::new(format!("`{}` has no use for `GroupStores`", file.name))
+        .at(store.at.clone())
+        .why("a log of wallets is whole only where nobody else reads its topic in its group, so its service refuses to start")
+        .hint("remove `GroupStores`; if another service reads this topic in this group, give this one its own `Group`");
+    Some(Finding::error(complaint))
 }
 
 fn reads(file: &ServiceFile, kq: &Kq, clusters: &Clusters) -> bool {
