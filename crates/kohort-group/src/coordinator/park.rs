@@ -98,6 +98,8 @@ pub(super) struct Beat {
     hold: Option<Duration>,
     /// A suspicious gap after a full hold: the gap and the hold.
     suspect: Option<(Duration, Duration)>,
+    /// The last beat came with the answer to a full hold: it was due before.
+    hurried: bool,
     /// This client waits a whole interval after the *answer*, or does nothing else while it waits (kafkajs): a
     /// parked heartbeat would slow its work, so none is parked.
     waits_for_answers: bool,
@@ -112,8 +114,13 @@ impl Beat {
         if gap < GAP_MIN {
             return;
         }
+        self.hurried = false;
         let expected = self.interval.unwrap_or_else(|| guess(session_timeout));
         match (hold, self.suspect.take()) {
+            // Sooner than that rhythm can be, and as soon as the answer was there. A client that beats one at a time (aiokafka,
+            // with an interval below the guess) was due while it waited, and whatever else it does between two beats was
+            // late: aiokafka looks after max.poll.interval.ms there. This beat is not held, and the next tells.
+            (Some(hold), _) if gap < hold + expected.saturating_sub(hold) / 2 => self.hurried = true,
             // A beat of fixed rate comes when it is due, whatever the hold. After a full hold the gap is the
             // interval or, if beats were left out, a multiple of it: never less.
             (Some(hold), _) if gap <= expected + hold / 2 => {
@@ -134,7 +141,7 @@ impl Beat {
 
     /// How long to hold the heartbeat that just arrived; `None`: answer at once.
     pub(super) fn hold_for(&self, session_timeout: Duration) -> Option<Duration> {
-        if self.waits_for_answers || self.suspect.is_some() {
+        if self.waits_for_answers || self.suspect.is_some() || self.hurried {
             return None;
         }
         let interval = self.interval.unwrap_or_else(|| guess(session_timeout));
@@ -177,6 +184,7 @@ impl Beat {
         self.last = None;
         self.hold = None;
         self.suspect = None;
+        self.hurried = false;
     }
 }
 
@@ -256,6 +264,15 @@ mod tests {
         let holds = run(&mut Beat::default(), 6, |_, answered| answered + 3_000);
         assert_eq!(holds[0], Some(ms(2_550)));
         assert!(holds[1..].iter().all(Option::is_none), "{holds:?}");
+    }
+
+    /// aiokafka: the next beat an interval after the last one was sent, but not before its answer.
+    #[test]
+    fn a_client_whose_beats_are_closer_than_the_guess_waits_once_only() {
+        let holds = run(&mut Beat::default(), 8, |sent, answered| (sent + 100).max(answered + 1));
+        assert_eq!(holds[0], Some(ms(2_550)));
+        assert_eq!(holds[1], None, "it came with the answer: due before it");
+        assert!(holds[2..].iter().all(|hold| *hold == Some(ms(85))), "{holds:?}");
     }
 
     #[test]
