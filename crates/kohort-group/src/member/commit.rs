@@ -31,6 +31,10 @@ struct Ask {
     refused: Vec<(TopicPartition, ErrorCode)>,
 }
 
+/// After so many tries a partition that the coordinator does not know is taken to be deleted: a new one is known to it long before. Tried on
+/// until the end, the commit of a revocation would hold the whole group up for as long as it has patience.
+const UNKNOWN_TRIES: u32 = 5;
+
 /// Whether the commit at the head may be sent.
 enum Leave {
     /// Yes, as a member or without membership.
@@ -194,6 +198,9 @@ impl Member {
             elsewhere |= super::link::no_coordinator(*error);
             match error {
                 ErrorCode::None => {}
+                ErrorCode::UnknownTopicOrPartition if ask.failures >= UNKNOWN_TRIES => {
+                    ask.refused.push((partition.clone(), *error));
+                }
                 error if retriable(*error) => again.push((partition.clone(), *error)),
                 error => ask.refused.push((partition.clone(), *error)),
             }

@@ -30,6 +30,18 @@ impl Worker for RejectAll {
     fn take(&mut self) {}
 }
 
+struct RejectNone;
+
+impl Worker for RejectNone {
+    type Delta = ();
+
+    fn record(&mut self, _: &FetchedBatch, _: &Record<'_>) -> Result<(), Reject> {
+        Ok(())
+    }
+
+    fn take(&mut self) {}
+}
+
 /// Keeps the position.
 struct Position(Arc<AtomicI64>);
 
@@ -201,4 +213,53 @@ async fn at_the_end_nothing_overtakes_a_record_that_waits_to_be_tried_again() {
     until(2, &tries).await;
     assert!(!running.stop().await.drained);
     assert_eq!(others.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_holds_up_no_other_topic_of_its_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::new(folder.path());
+    for setting in ["group.initial.rebalance.delay.ms=0", "auto.create.topics.enable=false"] {
+        config.settings.set_pair(setting).unwrap();
+    }
+    let broker = Broker::start(config).await.unwrap();
+    let client = Client::new(ClientConfig::new([broker.address().to_string()])).unwrap();
+    let topics = [TOPIC, "other"].map(|topic| NewTopic::new(topic, 1));
+    client.admin().create_topics(&topics).await.unwrap();
+    let producer = client.producer().build();
+    for value in ["a", "b", "c"] {
+        producer.enqueue(Outgoing::to(TOPIC).value(value.as_bytes())).await.unwrap();
+    }
+    producer.flush().await;
+    let position = Arc::new(AtomicI64::new(0));
+    let mut group = GroupConfig::new("g", TOPIC);
+    group.topics.push("other".to_owned());
+    group.offset_reset = OffsetReset::Earliest;
+    group.flush_interval = Duration::from_millis(10);
+    let sink = Arc::clone(&position);
+    let running =
+        Group::start(&client, group, |_, _| RejectNone, move |_| Position(Arc::clone(&sink))).unwrap();
+    let reaches = async |to: i64| {
+        let reached = async {
+            while position.load(Ordering::Relaxed) != to {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // The drain of a rebalance has the patience of 48 seconds.
+        tokio::time::timeout(Duration::from_secs(30), reached).await.unwrap();
+    };
+    reaches(3).await;
+    client.admin().delete_topics(&[TOPIC]).await.unwrap();
+    // Until the member has heard of it, the other topic is read as before.
+    let gone = async {
+        while running.stats().members()[0].partitions.len() != 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.unwrap();
+    producer.enqueue(Outgoing::to("other").value(b"d")).await.unwrap();
+    producer.flush().await;
+    reaches(1).await;
+    running.stop().await;
+    producer.close(Duration::from_secs(10)).await.unwrap();
 }

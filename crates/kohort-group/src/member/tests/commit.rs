@@ -104,6 +104,24 @@ fn only_commits_that_ask_for_it_are_retried() {
 }
 
 #[test]
+fn a_partition_that_stays_unknown_is_given_up_long_before_the_time_is_over() {
+    let mut rig = Rig::with("range");
+    rig.settled("range", 3, &[("t", 0)]);
+    rig.commit(&[("t", 0, 5)], Some(60_000));
+    let unknown = ErrorCode::UnknownTopicOrPartition;
+    let (mut ended, mut waited) = (Vec::new(), 0);
+    while ended.is_empty() {
+        ended = rig.answer_commit(unknown);
+        if ended.is_empty() {
+            rig.pass(1_200);
+            waited += 1_200;
+        }
+    }
+    assert_eq!(ended, [committed(Err(CommitError::Refused(vec![(tp("t", 0), unknown)])))]);
+    assert!((1..10_000).contains(&waited), "tried again, and not for a minute: {waited}");
+}
+
+#[test]
 fn a_retried_commit_is_not_overtaken() {
     let mut rig = Rig::with("range");
     rig.settled("range", 3, &[("t", 0)]);
