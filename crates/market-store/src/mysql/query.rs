@@ -214,8 +214,10 @@ impl Search<'_> {
             if starts.is_empty() {
                 return Ok(());
             }
-            if interval == self.interval {
+            let none = if interval == self.interval {
+                let before = self.found.len();
                 self.fetch(&starts)?;
+                self.found.len() == before
             } else {
                 let (from, before) = (self.from, self.before);
                 let inside: Vec<(i64, i64)> = self
@@ -224,9 +226,24 @@ impl Search<'_> {
                     .map(|time| (from.max(time), before.min(time + seconds)))
                     .collect();
                 self.within(level - 1, &inside)?;
+                inside.is_empty()
+            };
+            if let Some((from, time)) = current.filter(|_| none && interval == Interval::D1) {
+                current = self.day_of_anybody(time)?.map(|day| (from, day));
             }
         }
         Ok(())
+    }
+
+    /// The latest day, up to this one, on which anybody traded: between the true trades of a pair and one with a time of the future there
+    /// may be three million days.
+    fn day_of_anybody(&mut self, time: i64) -> Result<Option<i64>, StoreError> {
+        let address = self.address;
+        let sql = "SELECT candle_time FROM candles WHERE interval_s = ? AND candle_time <= ? ORDER BY candle_time DESC LIMIT 1";
+        let values = (Interval::D1.seconds(), time);
+        let row: Option<mysql::Row> =
+            self.connection.exec_first(sql, values).map_err(|error| failure(address, error))?;
+        row.map(|row| integer(&row, 0, address)).transpose()
     }
 
     /// Which of the candles exist, latest first.

@@ -11,6 +11,9 @@ use crate::retention::place;
 use crate::store::WindowSums;
 use crate::{CandleQuery, CandleReader, PairName, PairParts, Scan, StoreError, StoredCandle, Window};
 
+/// Days in a row on which a pair did not trade before the search asks for one on which anybody did.
+const DAYS_WITHOUT: u32 = 16;
+
 /// A connection that only reads.
 pub(super) struct Reader {
     connection: Connection,
@@ -66,17 +69,41 @@ impl Search<'_> {
     fn within(&mut self, level: usize, from: i64, before: i64) -> Result<(), StoreError> {
         let interval = Interval::ALL[level];
         let mut time = interval.start_of(before - 1);
+        let mut without = 0;
         while time + interval.seconds() > from && self.found.len() < self.limit {
-            if interval == self.interval {
-                if time >= from {
-                    self.fetch(time)?;
-                }
+            let there = if interval == self.interval {
+                time >= from && self.fetch(time)?
             } else if time < self.since[level] || self.exists(interval, time)? {
                 self.within(level - 1, from.max(time), before.min(time + interval.seconds()))?;
-            }
+                true
+            } else {
+                false
+            };
+            without = if there { 0 } else { without + 1 };
             time -= interval.seconds();
+            if without == DAYS_WITHOUT && interval == Interval::D1 {
+                // Where days were dropped, there may be shorter candles all the same.
+                let dropped = self.since[level].saturating_sub(interval.seconds());
+                time = time.min(self.day_of_anybody(time)?.max(dropped));
+                without = 0;
+            }
         }
         Ok(())
+    }
+
+    /// The latest day, up to this one, on which anybody traded: between the true trades of a pair and one with a time of the future there
+    /// may be three million days.
+    fn day_of_anybody(&self, time: i64) -> Result<i64, StoreError> {
+        let fail = |error| failure(self.file, error);
+        let mut statement = self
+            .transaction
+            .prepare_cached(
+                "SELECT candle_time FROM candles WHERE interval = ?1 AND candle_time <= ?2
+                 ORDER BY candle_time DESC LIMIT 1",
+            )
+            .map_err(fail)?;
+        let day = statement.query_row((Interval::D1.seconds(), time), |row| row.get(0)).optional();
+        Ok(day.map_err(fail)?.unwrap_or(i64::MIN))
     }
 
     fn exists(&self, interval: Interval, time: i64) -> Result<bool, StoreError> {
@@ -88,7 +115,8 @@ impl Search<'_> {
         statement.exists((interval.seconds(), time, self.series)).map_err(fail)
     }
 
-    fn fetch(&mut self, time: i64) -> Result<(), StoreError> {
+    /// Collects a candle; `false` if it is not there.
+    fn fetch(&mut self, time: i64) -> Result<bool, StoreError> {
         let fail = |error| failure(self.file, error);
         let mut statement = self
             .transaction
@@ -98,10 +126,11 @@ impl Search<'_> {
             ))
             .map_err(fail)?;
         let mut rows = statement.query((self.interval.seconds(), time, self.series)).map_err(fail)?;
-        if let Some(row) = rows.next().map_err(fail)? {
+        let row = rows.next().map_err(fail)?;
+        if let Some(row) = row {
             self.found.push(StoredCandle { time, candle: row::read(row, 0, self.file)? });
         }
-        Ok(())
+        Ok(row.is_some())
     }
 }
 

@@ -294,3 +294,32 @@ fn what_a_store_remembers_is_what_another_one_reads() {
         }
     });
 }
+
+#[test]
+fn between_a_trade_of_the_future_and_the_true_ones_nothing_is_looked_for_day_by_day() {
+    each(|store| {
+        let claim = store.claim(GROUP, &[partition(0)]).unwrap().remove(0);
+        // The end of the year 9999, and of 5138; another pair trades in between.
+        let future = [253_402_300_799, 99_999_999_999];
+        let times: Vec<i64> = future.into_iter().chain([1_704_412_800, 1_704_412_860, 86_400]).collect();
+        let mut trades: Vec<(&str, i64, &str)> = times.iter().map(|time| ("a", *time, "2")).collect();
+        trades.push(("b", 4_000_000_000, "3"));
+        flush(store, &[advance(&claim, 1)], &deltas(&trades)).unwrap();
+        let (groups, pair) = ([GROUP.to_owned()], PairKey::new("1", "a"));
+        let mut reader = store.reader().unwrap();
+        let began = std::time::Instant::now();
+        for interval in Interval::ALL {
+            let mut starts: Vec<i64> = times.iter().map(|time| interval.start_of(*time)).collect();
+            starts.sort_unstable();
+            starts.dedup();
+            for limit in [1, 2, 3, 500] {
+                let (groups, pair) = (&groups, &pair);
+                let query = CandleQuery { groups, pair, interval, from: None, before: None, limit };
+                let found: Vec<i64> =
+                    reader.candles(&query).unwrap().iter().map(|stored| stored.time).collect();
+                assert_eq!(found, starts[starts.len().saturating_sub(limit)..], "{interval}, {limit}");
+            }
+        }
+        assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+    });
+}
