@@ -304,14 +304,16 @@ impl Producer {
         }
         let topic = &mut topics[index];
         let Some(partition) = choose(topic, record) else { return Ok(Attempt::Unknown) };
-        let Topic { name, queues, sticky, .. } = topic;
+        let Topic { name, queues, sticky, stuck, .. } = topic;
         let queue = &mut queues[partition];
         let (key, value, headers) = (record.key, record.value, record.headers);
         let (mut closed_batch, mut broken) = (false, None);
         if queue.is_open() && queue.builder().bytes() + size + RECORD_SLACK_BYTES > settings.batch_size {
             closed_batch = true;
             broken = queue.close(settings.compression, compressor).err();
-            *sticky = sticky.wrapping_add(usize::from(*sticky % queues.len().max(1) == partition));
+            if *sticky % queues.len().max(1) == partition {
+                (*sticky, *stuck) = (sticky.wrapping_add(1), 0);
+            }
         }
         let queue = &mut queues[partition];
         let begins = !queue.is_open();
@@ -326,6 +328,13 @@ impl Producer {
             Err(_) => return Err(SendError::TooLarge { size, limit: settings.max_request_size }),
         };
         *used += memory;
+        if record.partition.is_none() && record.key.is_none() {
+            // KIP-794: after so many bytes, though no batch may ever have been full.
+            *stuck += memory;
+            if *stuck >= settings.batch_size {
+                (*sticky, *stuck) = (sticky.wrapping_add(1), 0);
+            }
+        }
         let outcome = queue.count(memory).filter(|_| ack).map(|(outcome, index)| (outcome.clone(), index));
         let mut told = Told::default();
         if let Some((batch, error)) = broken.map(|broken| *broken) {
@@ -370,7 +379,13 @@ impl Producer {
             None => {
                 let (name, index): (Arc<str>, _) = (record.topic.into(), state.topics.len());
                 let sticky = usize::try_from(cluster.roll() % 1024).unwrap_or(0);
-                state.topics.push(Topic { name: name.clone(), queues: vec![], sticky, _wanted: wanted });
+                state.topics.push(Topic {
+                    name: name.clone(),
+                    queues: vec![],
+                    sticky,
+                    stuck: 0,
+                    _wanted: wanted,
+                });
                 state.by_name.insert(name, index);
                 index
             }

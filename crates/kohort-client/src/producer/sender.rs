@@ -68,6 +68,8 @@ pub(crate) struct Topic {
     pub(crate) queues: Vec<Queue>,
     /// Where records without a key go for now.
     pub(crate) sticky: usize,
+    /// Bytes that went there since.
+    pub(crate) stuck: usize,
     pub(crate) _wanted: Wanted,
 }
 

@@ -46,6 +46,22 @@ async fn partitions_that_are_added_are_written_to_by_a_producer_that_runs() {
 }
 
 #[tokio::test]
+async fn records_without_a_key_go_round_though_no_batch_is_ever_full() {
+    let server = Server::start().await;
+    let client = server.client();
+    let topic = server.topic(&client, 3).await;
+    let producer = client.producer().batch_size(1_000).build();
+    let mut partitions = std::collections::BTreeSet::new();
+    // One after the other, each acknowledged in a batch of its own.
+    for _ in 0..60 {
+        let record = Outgoing::to(&topic).value(&[b'x'; 100]);
+        partitions.insert(producer.send(record).await.unwrap().await.unwrap().partition);
+    }
+    assert_eq!(partitions.len(), 3, "{partitions:?}");
+    producer.close(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
 async fn every_codec_is_read_as_it_was_written() {
     let server = Server::start().await;
     let client = server.client();
