@@ -116,6 +116,20 @@ test('an empty page says so, and shows the first trades soon after they are sent
     kohort(empty.broker, ['produce', 'eth-trades'], Array.from({ length: 9 }, (_, block) => `[${trade(block + 1)}]`).join('\n'));
     await other.waitForFunction(() => document.getElementById('chart').dataset.bars === '9', undefined, { timeout: 8000 });
     assert.equal(await other.textContent('#pairs .pair .name i'), 'mine');
+    // Many groups: the one that is shown is one with members, and stays in sight; names are told apart by their ends.
+    const name = (n) => `all-groups-of-one-team-have-a-very-long-name-${n}`;
+    for (let n = 10; n < 26; n += 1) kohort(empty.broker, ['consume', 'eth-trades', '--group', name(n), '--offset', 'first', '--exit']);
+    await other.waitForFunction(() => document.querySelectorAll('#group-tabs button').length >= 21);
+    await other.reload();
+    await other.waitForFunction(() => document.querySelectorAll('#group-tabs button').length >= 21 && document.getElementById('group-body').dataset.members > 0);
+    const cut = await other.evaluate(() => {
+      const [list, body] = ['group-tabs', 'group-body'].map((id) => document.getElementById(id).getBoundingClientRect());
+      const names = [...document.querySelectorAll('#group-tabs button > span:first-child > span:last-child')];
+      const chosen = document.querySelector('#group-tabs [aria-selected="true"]').getBoundingClientRect();
+      return { below: body.top - list.top, seen: chosen.top >= list.top - 1 && chosen.bottom <= list.bottom + 1,
+        outside: names.filter((node) => node.getBoundingClientRect().right > list.right).length };
+    });
+    assert.ok(cut.below < 400 && cut.seen && cut.outside === 0, JSON.stringify(cut));
   } finally {
     await other.close();
     await empty.stop('SIGKILL');

@@ -46,6 +46,7 @@ export class Groups {
       tab.note.classList.toggle('warn', group.state !== 'Stable');
       tab.node.title = `${group.group}: ${group.state}; ${(group.topics ?? []).join(', ')}`;
       const chosen = group.group === this.chosen;
+      if (chosen && tab.node.ariaSelected !== 'true') reveal(tab.node);
       tab.node.setAttribute('aria-selected', String(chosen));
       tab.node.tabIndex = chosen ? 0 : -1;
     }
@@ -63,7 +64,7 @@ export class Groups {
 
   #tab(name) {
     const note = el('span', {});
-    const node = el('button', { role: 'tab', type: 'button', onclick: () => this.onChoose(name) }, el('span', {}, name), note);
+    const node = el('button', { role: 'tab', type: 'button', onclick: () => this.onChoose(name) }, ends(name), note);
     const tab = { node, note };
     this.#tabs.set(name, tab);
     $('group-tabs').append(node);
@@ -143,9 +144,21 @@ export class Groups {
   }
 }
 
-/** The group that is worth a first look: with records committed, then with the most members. */
+/** Scrolls a list, and nothing around it, so far that one of its children is seen. */
+function reveal(child) {
+  const [inner, outer] = [child.getBoundingClientRect(), child.parentElement.getBoundingClientRect()];
+  child.parentElement.scrollTop += Math.min(0, inner.top - outer.top) + Math.max(0, inner.bottom - outer.bottom);
+}
+
+/** A name whose middle is left out where it is too long: what tells groups apart mostly stands at their ends. */
+function ends(name) {
+  const tail = Math.max(0, name.length - 12);
+  return el('span', {}, el('span', {}, name.slice(0, tail)), el('span', {}, name.slice(tail)));
+}
+
+/** The group that is worth a first look: with members, then with records committed, then with the most members. */
 function busiest(groups) {
-  const rank = (group) => (Number.isFinite(group.lag) ? 1000 : 0) + group.members;
+  const rank = (group) => (group.members > 0 ? 1e6 : 0) + (Number.isFinite(group.lag) ? 1e5 : 0) + group.members;
   return [...groups].sort((a, b) => rank(b) - rank(a))[0];
 }
 
