@@ -154,7 +154,8 @@ mod tests {
             deltas.roll_up();
             let from = (offset > 0).then_some(offset);
             let advances = [Advance { partition: partition.clone(), epoch, from, to: offset + 1 }];
-            store.flush(&Flush { group: "g", advances: &advances, deltas: &deltas, now: 0 }).unwrap();
+            let now = 1_020 * DAY;
+            store.flush(&Flush { group: "g", advances: &advances, deltas: &deltas, now }).unwrap();
         }
         let days = days.lock().unwrap();
         assert_eq!(days.values().sum::<u64>(), 21);

@@ -1,6 +1,6 @@
 //! Membership: joining, leaving, the order of events, commits, static members.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -203,7 +203,8 @@ async fn count_committed(
     until: tokio::time::Instant,
 ) {
     let handle = consumer.handle();
-    let mut pending: Vec<(TopicPartition, i64, Vec<u32>)> = vec![];
+    // Of each partition all together: an offset that is committed behind a later one would turn it back.
+    let mut pending: BTreeMap<TopicPartition, (i64, Vec<u32>)> = BTreeMap::new();
     while let Ok(event) = tokio::time::timeout_at(until, consumer.next()).await {
         let (mut giving_up, mut callback) = (vec![], None);
         match event {
@@ -211,28 +212,28 @@ async fn count_committed(
                 let numbers = batch.records().map(|record| {
                     String::from_utf8_lossy(record.unwrap().value.unwrap()).parse::<u32>().unwrap()
                 });
-                pending.push((batch.topic_partition(), batch.next_offset(), numbers.collect()));
+                let (offset, read) = pending.entry(batch.topic_partition()).or_default();
+                *offset = batch.next_offset();
+                read.extend(numbers);
             }
             ConsumerEvent::Revoking { partitions, ack } => {
                 (giving_up, callback) = (partitions, Some(ack));
             }
             ConsumerEvent::Lost { partitions } => {
-                pending.retain(|(name, ..)| !partitions.contains(name));
+                pending.retain(|name, _| !partitions.contains(name));
             }
             _ => {}
         }
-        let mut kept = vec![];
-        for (name, offset, numbers) in pending {
+        for (name, (offset, numbers)) in std::mem::take(&mut pending) {
             match handle.commit([(name.clone(), offset)]).await {
                 Ok(()) => seen.lock().unwrap().extend(numbers),
                 // What stays can be committed after the rebalance; what goes is read by its next owner.
                 Err(CommitError::RebalanceInProgress) if !giving_up.contains(&name) => {
-                    kept.push((name, offset, numbers));
+                    pending.insert(name, (offset, numbers));
                 }
                 Err(_) => {}
             }
         }
-        pending = kept;
         drop(callback);
         if seen.lock().unwrap().len() as u32 >= total {
             break;

@@ -155,12 +155,15 @@ async fn wait_for(what: &str, done: impl Fn() -> bool) {
 async fn broker(folder: &std::path::Path, listen: Option<String>) -> (Broker, Client) {
     let mut config = Config::new(folder);
     config.settings.set_pair("group.initial.rebalance.delay.ms=0").unwrap();
+    // A member that finds this broker in the place of another must not make the topic first, with one partition.
+    config.settings.set_pair("auto.create.topics.enable=false").unwrap();
     if let Some(listen) = listen {
         config.listen = listen;
     }
     let broker = Broker::start(config).await.unwrap();
     let client = Client::new(ClientConfig::new([broker.address().to_string()])).unwrap();
-    client.admin().create_topics(&[NewTopic::new(TOPIC, PARTITIONS)]).await.unwrap();
+    let made = client.admin().create_topics(&[NewTopic::new(TOPIC, PARTITIONS)]).await.unwrap();
+    assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
     let producer = client.producer().build();
     for _ in 0..RECORDS {
         for partition in 0..PARTITIONS {

@@ -7,9 +7,10 @@ mod restore;
 mod run;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use market_data::{Candle, Deltas, Interval, Pair, PairKey, Symbols, cover};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::run::Run;
 use crate::retention::{Marks, place};
@@ -86,18 +87,17 @@ impl MemoryStore {
 
     fn write(&self) -> RwLockWriteGuard<'_, Shared> {
         // Every change under the lock is made whole or not at all, so a panic elsewhere leaves nothing half done.
-        self.shared.write().unwrap_or_else(PoisonError::into_inner)
+        self.shared.write()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Shared> {
-        self.shared.read().unwrap_or_else(PoisonError::into_inner)
+        self.shared.read()
     }
 
     /// Hands out all series of a group, with the time of their last trade. `each` says how many candles it read.
     fn each_series(&self, group: &str, mut each: impl FnMut(&Series, i64) -> usize) {
         let mut at = 0;
         loop {
-            // Let go now and then; whoever wants to write has the lock first.
             let shared = self.read();
             let Some(of_group) = shared.groups.get(group) else { return };
             let rest = of_group.series[at..].iter().zip(&of_group.last_trades[at..]);
@@ -112,6 +112,8 @@ impl MemoryStore {
                     break;
                 }
             }
+            // Let go now and then: whoever waits to write gets the lock from here, and is not overtaken once more.
+            RwLockReadGuard::unlock_fair(shared);
         }
     }
 }
