@@ -214,6 +214,30 @@ def test_no_keys_are_all_keys(connect, topic):
     assert len(r["configs"]) == 33 and r["error_message"] == "" and {x["documentation"] for x in r["configs"]} == {None}
 
 
+@pytest.mark.parametrize("version", (3, 4))
+def test_who_asks_for_documentation_is_told_what_each_is_for(connect, topic, group, version):
+    c = connect()
+    for kind, what in ((TOPIC, topic), (BROKER, node(c)), (GROUP, group), (METRICS, "documented")):
+        for asked in (True, False):
+            r, = c.call("DescribeConfigs", version, include_synonyms=False, include_documentation=asked,
+                        resources=[dict(resource_type=kind, resource_name=what, configuration_keys=None)])["results"]
+            assert r["configs"]
+            assert [x["name"] for x in r["configs"] if bool(x["documentation"]) != asked] == []
+
+
+@pytest.mark.parametrize("setting, given", (("log.cleaner.backoff.ms", "301"), ("producer.id.expiration.ms", "86400001")))
+def test_the_cleaner_and_forgotten_producers_are_set_while_it_runs(connect, setting, given):
+    c = connect()
+    (before, source), (x,) = value(c, BROKER, node(c), setting), describe(c, BROKER, node(c), setting)["configs"]
+    assert not x["read_only"]
+    try:
+        assert change(c, BROKER, node(c), (setting, SET, given)) == (NONE, None)
+        until(c, BROKER, node(c), setting, (given, 2))
+    finally:
+        assert change(c, BROKER, node(c), (setting, DELETE, None)) == (NONE, None)
+    until(c, BROKER, node(c), setting, (before, source))
+
+
 def test_groups_have_configurations(connect, group):
     c = connect()
     assert value(c, GROUP, group, "consumer.session.timeout.ms") == ("45000", 5)

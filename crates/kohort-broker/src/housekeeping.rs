@@ -15,6 +15,8 @@ use crate::partition::Partition;
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// How often a log gives back what nobody used lately: more often than it deletes, so that an idle broker is a small one.
 const REST_EVERY: Duration = Duration::from_mins(1);
+/// How soon a rest heeds that its length has changed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// No interval is shorter, whatever the settings say.
 const EVERY_MIN: Duration = Duration::from_millis(100);
 
@@ -71,11 +73,16 @@ pub(crate) async fn tidy(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>
 
 /// Compacts what is due, one log after the other, until the node stops.
 pub(crate) async fn compact(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
-    let every = shared.settings.millis("log.cleaner.backoff.ms").max(EVERY_MIN);
+    let mut rested = Instant::now();
     loop {
+        // It may change while the round rests: Kafka begins with the new one at once.
+        let every = shared.dynamic.now().settings.millis("log.cleaner.backoff.ms").max(EVERY_MIN);
         tokio::select! {
             _ = stopped.changed() => return,
-            () = tokio::time::sleep(every) => {}
+            () = tokio::time::sleep(every.saturating_sub(rested.elapsed()).min(LOOK_EVERY)) => {}
+        }
+        if rested.elapsed() < every {
+            continue;
         }
         let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
         let _ = tokio::task::spawn_blocking(move || {
@@ -94,6 +101,7 @@ pub(crate) async fn compact(shared: Arc<Shared>, mut stopped: watch::Receiver<bo
             });
         })
         .await;
+        rested = Instant::now();
     }
 }
 

@@ -1,5 +1,5 @@
 //! DescribeConfigs (32), versions 1 to 4. Topics (2), brokers (4), subscriptions to clients' metrics (16), groups (32). 3: types and
-//! documentation: there is none here.
+//! documentation.
 //! Not supported: broker loggers (INVALID_REQUEST).
 
 use kohort_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -14,7 +14,7 @@ use crate::broker::Shared;
 use crate::catalog::bad_name;
 use crate::connection::HangUp;
 use crate::dynamic::{Configs, InForce, Resource};
-use crate::settings::{BROKER, CLIENT_METRICS, GROUP, Kind, Setting, TOPIC};
+use crate::settings::{self, BROKER, CLIENT_METRICS, GROUP, Kind, Setting, TOPIC};
 
 pub(super) const TOPIC_RESOURCE: i8 = 2;
 pub(super) const BROKER_RESOURCE: i8 = 4;
@@ -84,6 +84,10 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone());
             match describe(call.shared, resource, request.include_synonyms) {
+                Ok(configs) if request.include_documentation => {
+                    let told = configs.into_iter().map(with_words).collect();
+                    result.with_error_message(Some(text(""))).with_configs(told)
+                }
                 Ok(configs) => result.with_error_message(Some(text(""))).with_configs(configs),
                 Err((error, why)) => result.with_error_code(error.0).with_error_message(Some(text(why))),
             }
@@ -148,6 +152,11 @@ fn describe(
         LOGGER_RESOURCE => invalid("the levels of loggers are set by --log, at the start".to_owned()),
         _ => invalid(ErrorCode::INVALID_REQUEST.message().to_owned()),
     }
+}
+
+fn with_words(config: DescribeConfigsResourceResult) -> DescribeConfigsResourceResult {
+    let words = settings::documentation(&config.name);
+    config.with_documentation(words.map(text))
 }
 
 fn of_broker(now: &InForce, s: &'static Setting, synonyms: bool) -> DescribeConfigsResourceResult {

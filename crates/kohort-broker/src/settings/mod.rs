@@ -5,11 +5,13 @@
 
 mod kind;
 mod table;
+mod words;
 
 use std::collections::BTreeMap;
 
 pub use kind::{Kind, Setting, SettingError};
 pub use table::{BROKER, CLIENT_METRICS, GROUP, TOPIC};
+pub use words::documentation;
 
 /// The broker's settings as they are in force: the defaults and what was set over them.
 #[derive(Clone, Debug, Default)]

@@ -52,7 +52,7 @@ pub static BROKER: &[Setting] = &[
     s("group.min.session.timeout.ms", Int(1, I32), "6000"),
     s("kohort.lost.connection.grace.ms", Int(0, I32), "500"),
     s("kohort.park.heartbeats", Bool, "true"),
-    s("log.cleaner.backoff.ms", Int(0, I64), "15000"),
+    d("log.cleaner.backoff.ms", Int(0, I64), "15000"),
     d("log.cleaner.delete.retention.ms", Int(0, I64), "86400000"),
     d("log.cleaner.max.compaction.lag.ms", Int(1, I64), FOREVER),
     d("log.cleaner.min.cleanable.ratio", Double, "0.5"),
@@ -87,7 +87,7 @@ pub static BROKER: &[Setting] = &[
     s("offsets.retention.minutes", Int(1, I32), "10080"),
     s("offsets.topic.num.partitions", Int(1, 100_000), "50"),
     s("offsets.topic.segment.bytes", Int(1, I32), "104857600"),
-    s("producer.id.expiration.ms", Int(1, I32), "86400000"),
+    d("producer.id.expiration.ms", Int(1, I32), "86400000"),
     s("socket.request.max.bytes", Int(1, I32), "104857600"),
     d("unclean.leader.election.enable", Bool, "false"),
 ];
