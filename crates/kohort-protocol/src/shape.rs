@@ -309,8 +309,10 @@ static SHAPES: &[Shape] = &[
     Shape { key: 57, name: "UpdateFeatures", min: 0, max: 2, codec: 2, flexible: 0, fields: &[Field(0, ALL, Fixed(4)), Field(0, ALL, Array(&[Field(0, ALL, Text), Field(0, ALL, Fixed(2)), Field(0, 0, Fixed(1)), Field(1, ALL, Fixed(1))], true)), Field(1, ALL, Fixed(1))] },
     Shape { key: 60, name: "DescribeCluster", min: 0, max: 2, codec: 2, flexible: 0, fields: &[Field(0, ALL, Fixed(1)), Field(1, ALL, Fixed(1)), Field(2, ALL, Fixed(1))] },
     Shape { key: 61, name: "DescribeProducers", min: 0, max: 0, codec: 0, flexible: 0, fields: &[Field(0, ALL, Array(&[Field(0, ALL, Text), Field(0, ALL, Array(&[Field(0, ALL, Fixed(4))], false))], true))] },
+    Shape { key: 68, name: "ConsumerGroupHeartbeat", min: 0, max: 1, codec: 1, flexible: 0, fields: &[Field(0, ALL, Text), Field(0, ALL, Text), Field(0, ALL, Fixed(4)), Field(0, ALL, Text), Field(0, ALL, Text), Field(0, ALL, Fixed(4)), Field(0, ALL, Array(&[Field(0, ALL, Text)], false)), Field(1, ALL, Text), Field(0, ALL, Text), Field(0, ALL, Array(&[Field(0, ALL, Fixed(16)), Field(0, ALL, Array(&[Field(0, ALL, Fixed(4))], false))], true))] },
     Shape { key: 74, name: "ListConfigResources", min: 0, max: 1, codec: 1, flexible: 0, fields: &[Field(1, ALL, Array(&[Field(0, ALL, Fixed(1))], false))] },
     Shape { key: 75, name: "DescribeTopicPartitions", min: 0, max: 0, codec: 0, flexible: 0, fields: &[Field(0, ALL, Array(&[Field(0, ALL, Text)], true)), Field(0, ALL, Fixed(4)), Field(0, ALL, Optional(&[Field(0, ALL, Text), Field(0, ALL, Fixed(4))]))] },
+    Shape { key: 76, name: "ShareGroupHeartbeat", min: 1, max: 1, codec: 1, flexible: 0, fields: &[Field(1, ALL, Text), Field(1, ALL, Text), Field(1, ALL, Fixed(4)), Field(1, ALL, Text), Field(1, ALL, Array(&[Field(1, ALL, Text)], false))] },
 ];
 
 #[cfg(test)]

@@ -75,8 +75,10 @@ pub(crate) static SPOKEN: &[(i16, i16, i16)] = &[
     (57, 0, 2),
     (60, 0, 2),
     (61, 0, 0),
+    (68, 0, 1),
     (74, 0, 1),
     (75, 0, 0),
+    (76, 1, 1),
 ];
 
 /// One request and where its answer goes.

@@ -11,12 +11,13 @@ use kohort_protocol::messages::offset_commit_request::{
 use kohort_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kohort_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kohort_protocol::messages::{
-    CreatePartitionsRequest, CreatePartitionsResponse, DeleteGroupsRequest, DeleteGroupsResponse,
-    DeleteTopicsRequest, DeleteTopicsResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId,
-    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
-    LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, MetadataRequest, MetadataResponse,
-    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest,
-    SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, CreatePartitionsRequest,
+    CreatePartitionsResponse, DeleteGroupsRequest, DeleteGroupsResponse, DeleteTopicsRequest,
+    DeleteTopicsResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId, HeartbeatRequest,
+    HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
+    ListGroupsRequest, ListGroupsResponse, MetadataRequest, MetadataResponse, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, ShareGroupHeartbeatRequest,
+    ShareGroupHeartbeatResponse, SyncGroupRequest, SyncGroupResponse,
 };
 
 use crate::wire::{Conn, Node, text, topic};
@@ -290,4 +291,23 @@ async fn what_happened_in_a_group_is_told_after_a_restart() {
     assert_eq!((owners[0].0.as_str(), owners[0].1[0].as_str()), (&*member.member_id, "t-0"));
     let ids: BTreeSet<_> = events.iter().map(|event| event.id).collect();
     assert_eq!(ids.len(), events.len(), "every event has an id of its own");
+}
+
+/// What librdkafka needs to see to give up: without the API in the list it looks for another coordinator for ever.
+#[tokio::test]
+async fn members_of_other_group_protocols_are_refused_with_words() {
+    let node = Node::start(&[]).await;
+    let mut c = node.connect().await;
+    for version in 0..=1 {
+        let beat = ConsumerGroupHeartbeatRequest::default().with_group_id(group()).with_member_id(text("m"));
+        let answer: ConsumerGroupHeartbeatResponse = c.call(68, version, &beat).await;
+        assert_eq!(ErrorCode(answer.error_code), ErrorCode::UNSUPPORTED_VERSION);
+        assert!(answer.error_message.is_some_and(|m| m.contains("group.protocol=classic")));
+    }
+    let beat = ShareGroupHeartbeatRequest::default().with_group_id(group()).with_member_id(text("m"));
+    let answer: ShareGroupHeartbeatResponse = c.call(76, 1, &beat).await;
+    assert_eq!(ErrorCode(answer.error_code), ErrorCode::UNSUPPORTED_VERSION);
+    // Nobody has joined.
+    let groups: ListGroupsResponse = c.call(16, 4, &ListGroupsRequest::default()).await;
+    assert!(groups.groups.is_empty(), "{groups:?}");
 }

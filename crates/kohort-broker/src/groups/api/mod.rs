@@ -9,6 +9,7 @@ mod list_groups;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
+mod other_protocols;
 mod sync_group;
 
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub(crate) async fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
         16 => list_groups::handle(call).await,
         42 => delete_groups::handle(call).await,
         47 => offset_delete::handle(call).await,
+        68 => other_protocols::consumer_heartbeat(call),
+        76 => other_protocols::share_heartbeat(call),
         key => Err(RequestError::Unsupported { key, version: call.version() }.into()),
     }
 }
