@@ -16,8 +16,8 @@ use super::{Filter, News};
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// After an answer that failed, the stores are left alone for so long.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Candles of one question.
-const CANDLES_MAX: usize = 512;
+/// Candles of one question, at most.
+pub(super) const CANDLES_MAX: usize = 512;
 
 /// What the hub wants to know.
 pub(super) enum Wanted {
@@ -74,10 +74,7 @@ impl Asker {
     }
 
     /// Asks; [`Asker::is_free`] was true.
-    pub(super) fn ask(&mut self, mut wanted: Wanted, after: u64) {
-        if let Wanted::Candles(keys) = &mut wanted {
-            keys.truncate(CANDLES_MAX);
-        }
+    pub(super) fn ask(&mut self, wanted: Wanted, after: u64) {
         if self.questions.try_send(Question { wanted, after }).is_ok() {
             self.asked_at = Some(Instant::now());
         } else {

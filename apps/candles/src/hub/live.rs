@@ -145,9 +145,9 @@ impl Live {
         *self = Live { flushes: self.flushes, ..Live::default() };
     }
 
-    /// Candles that changed and of which nobody has said yet what is stored.
-    pub(crate) fn unknown(&self) -> Vec<Key> {
-        self.changed.iter().filter(|key| !self.is_known(key)).cloned().collect()
+    /// Candles that changed and of which nobody has said yet what is stored: so many of them at most.
+    pub(crate) fn unknown(&self, max: usize) -> Vec<Key> {
+        self.changed.iter().filter(|key| !self.is_known(key)).take(max).cloned().collect()
     }
 
     fn is_known(&self, key: &Key) -> bool {
@@ -227,7 +227,7 @@ mod tests {
         let (first, second, third) = (deltas(1, "1"), deltas(2, "2"), deltas(3, "3"));
         let source = |flush| Source { member: 0, flush };
         live.add(source(0), &first, &all);
-        assert_eq!(live.unknown().len(), 7);
+        assert_eq!(live.unknown(usize::MAX).len(), 7);
         assert_eq!(minute(&mut live), Some((1, "1".into())));
         // Another part arrives while the first is on its way to the store.
         live.add(source(1), &second, &all);
@@ -237,7 +237,7 @@ mod tests {
         // Somebody else's trade was in the store already.
         live.flushed(source(1), &second, &whole(&[&first, &second, &third]), &all);
         assert_eq!(minute(&mut live), Some((3, "3".into())));
-        assert!(live.unknown().is_empty());
+        assert!(live.unknown(usize::MAX).is_empty());
     }
 
     #[test]
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(minute(&mut live), Some((2, "2".into())));
         live.flushed(source, &ours, &whole(&[&ours]), &all);
         assert_eq!(minute(&mut live), None, "the same whole");
-        assert!(live.unknown().is_empty());
+        assert!(live.unknown(usize::MAX).is_empty());
     }
 
     #[test]
@@ -303,7 +303,7 @@ mod tests {
         let source = Source { member: 0, flush: 0 };
         live.add(source, &ours, &all);
         let asked = live.flushes();
-        let unknown = live.unknown();
+        let unknown = live.unknown(usize::MAX);
         assert_eq!((live.take_changed(true).len(), unknown.len()), (0, 7));
         // The answer is of before the flush, and comes after it.
         live.flushed(source, &ours, &whole(&[&ours, &theirs]), &all);
@@ -313,6 +313,6 @@ mod tests {
         }
         let told = live.take_changed(true);
         assert_eq!((told.len(), told[0].1.count), (7, 2));
-        assert!(live.unknown().is_empty() && live.take_changed(true).is_empty());
+        assert!(live.unknown(usize::MAX).is_empty() && live.take_changed(true).is_empty());
     }
 }

@@ -183,7 +183,7 @@ impl Thread {
                 return self.asker.ask(Wanted::Charts(charts, unmet), after);
             }
         }
-        let unknown = self.live.unknown();
+        let unknown = self.live.unknown(asker::CANDLES_MAX);
         if !unknown.is_empty() {
             self.asker.ask(Wanted::Candles(unknown), after);
         }
