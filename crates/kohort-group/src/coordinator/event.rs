@@ -88,6 +88,16 @@ pub enum Request {
     DeleteGroups(DeleteGroupsRequest),
 }
 
+impl Request {
+    /// Those about groups, from outside of them.
+    pub(super) const fn is_of_administrators(&self) -> bool {
+        matches!(
+            self,
+            Self::OffsetDelete(_) | Self::DescribeGroups(_) | Self::ListGroups(_) | Self::DeleteGroups(_)
+        )
+    }
+}
+
 /// The answers, each of the variant of its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the message it carries")]

@@ -186,6 +186,11 @@ impl Coordinator {
     }
 
     fn call(&mut self, now: Time, caller: Caller, request: Request) {
+        if request.is_of_administrators() {
+            // They see, and delete, what is so at this moment: a session that is over is over, though the wake-up for it comes
+            // a moment later. (A member's own call is heard first: it may have waited for us, not we for it.)
+            self.wake(now);
+        }
         match request {
             Request::Join(request) => self.join(now, caller, &request),
             Request::Sync(request) => self.sync(now, &caller, request),

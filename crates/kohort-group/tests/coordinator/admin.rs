@@ -100,3 +100,18 @@ fn a_deleted_group_takes_the_ids_it_handed_out_along() {
     assert_eq!(fake.join_now(rejoin(&id)).error, ErrorCode::UnknownMemberId);
     assert!(fake.core.kept().group(GROUP).is_none());
 }
+
+/// A static member does not say that it leaves: who waits for its session's end, to the millisecond, and then deletes its
+/// group (librdkafka's tests do), is not to lose a race against our wake-up.
+#[test]
+fn a_session_that_is_over_is_over_for_administrators_before_the_wake_up() {
+    let mut fake = Fake::new();
+    fake.stable(1);
+    fake.now = fake.now + ms(SESSION - 1);
+    assert_eq!(describe(&mut fake, GROUP, 6).state, "Stable");
+    fake.now = fake.now + ms(1);
+    assert_eq!(list(&mut fake, &["Empty"], &[]), [GROUP]);
+    let call = fake.call(Request::DeleteGroups(DeleteGroupsRequest { groups: vec![GROUP.to_owned()] }));
+    let Response::DeleteGroups(answer) = fake.reply(call) else { panic!() };
+    assert_eq!(answer.groups, [(GROUP.to_owned(), ErrorCode::None)]);
+}
