@@ -106,15 +106,19 @@ fn view(interval: Interval) -> String {
     let time = |field: Field| format!("candles.candle_time + CAST({} AS SIGNED)", text(field));
     let count = |field: Field| format!("CAST({} AS UNSIGNED)", text(field));
     let (v, t) = (number(Field::VolumeUsd), number(Field::TokenVolume));
+    // Addresses of Solana differ in case, and a server's own collation does not tell that.
+    let name = |column: &str| {
+        format!("CONVERT(candle_series.{column} USING utf8mb4) COLLATE utf8mb4_bin AS {column}")
+    };
     format!(
         "CREATE OR REPLACE VIEW kline_{interval} AS SELECT
-            CONVERT(candle_series.chain_id USING utf8mb4) AS chain_id,
-            CONVERT(candle_series.pair_address USING utf8mb4) AS pair_address,
-            candles.candle_time, {} AS open_at, {} AS close_at,
+            {}, {}, candles.candle_time, {} AS open_at, {} AS close_at,
             {} AS o, {} AS c, {} AS h, {} AS l, {v} AS v, {t} AS t, CAST({v} / NULLIF({t}, 0) AS DECIMAL(65,30)) AS a,
             {} AS count, {} AS buy_count, {} AS sell_count, CAST({} AS SIGNED) AS updated_at,
-            CONVERT(candle_series.group_id USING utf8mb4) AS group_id
+            {}
          FROM candles JOIN candle_series ON candle_series.id = candles.series WHERE candles.interval_s = {}",
+        name("chain_id"),
+        name("pair_address"),
         time(Field::OpenAfter),
         time(Field::CloseAfter),
         number(Field::Open),
@@ -125,6 +129,7 @@ fn view(interval: Interval) -> String {
         count(Field::BuyCount),
         count(Field::SellCount),
         text(Field::UpdatedAt),
+        name("group_id"),
         interval.seconds()
     )
 }

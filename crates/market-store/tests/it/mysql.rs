@@ -314,7 +314,7 @@ fn the_views_speak_the_original_names_and_hold_every_year() {
     let trades = [("Ab", 60, "2.5"), ("Ab", 61, "3"), ("ab", 60, "7"), ("Ab", 60 + year, "4")];
     flush(&mut store, &[advance(&claim, 1)], &deltas(&trades)).unwrap();
     let view = "SELECT candle_time, open_at, close_at, o, c, h, l, v, t, a, count, buy_count, sell_count, updated_at FROM kline_4h
-                WHERE chain_id = 1 AND pair_address = BINARY 'Ab' ORDER BY candle_time";
+                WHERE chain_id = 1 AND pair_address = 'Ab' ORDER BY candle_time";
     let rows: Vec<::mysql::Row> = database.login().query(view).unwrap();
     let rows: Vec<Vec<String>> = rows
         .into_iter()
