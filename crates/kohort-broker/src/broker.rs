@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kohort_group::Time;
@@ -374,7 +374,11 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, mut stopped: watch::
             _ = stopped.changed() => break,
             accepted = listener.accept() => match accepted {
                 Ok((socket, from)) => {
-                    let peer = Peer { connection: ConnectionId(next), host: format!("/{}", from.ip()) };
+                    let peer = Peer {
+                        connection: ConnectionId(next),
+                        host: format!("/{}", from.ip()),
+                        waits_for_beats: AtomicBool::new(false),
+                    };
                     next += 1;
                     connections.spawn(connection::serve(Arc::clone(&shared), socket, peer));
                 }

@@ -7,6 +7,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(crate) struct Peer {
     pub(crate) connection: ConnectionId,
     /// The address as Java writes it: `/127.0.0.1`.
     pub(crate) host: String,
+    /// It ends nothing before its heartbeat is answered: none is held.
+    pub(crate) waits_for_beats: AtomicBool,
 }
 
 /// Why a connection ends from our side. Kafka closes without an answer in all of these.
@@ -206,7 +209,7 @@ impl Serving<'_> {
         }
         let mut told = false;
         loop {
-            let waiting = self.has_frame();
+            let waiting = self.has_frame() || self.peer.waits_for_beats.load(Ordering::Relaxed);
             if told && self.input.len() >= READ_AHEAD_BYTES {
                 // Enough is read ahead; whether the peer goes away shows at the next write.
                 return handling.await.map(Some);

@@ -5,6 +5,8 @@
 //!
 //! Not supported: features. Without `group.version` clients keep to the classic group protocol, which is what is handled.
 
+use std::sync::atomic::Ordering;
+
 use kohort_protocol::ErrorCode;
 use kohort_protocol::frame;
 use kohort_protocol::messages::api_versions_response::ApiVersion;
@@ -12,6 +14,10 @@ use kohort_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use super::{Call, Outcome, SPOKEN};
 use crate::connection::HangUp;
+
+/// Clients that end a session only when their last heartbeat is answered: each close, and each rebalance that they begin themselves,
+/// would take as long as it is held. sarama waits for its heartbeats' loop there.
+const WAIT_FOR_BEATS: &[&str] = &["sarama"];
 
 pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     let api = |(key, low, high): &(i16, i16, i16)| {
@@ -30,6 +36,9 @@ pub(super) fn handle(call: Call<'_>) -> Result<Outcome, HangUp> {
     let named = call.version() < 3
         || (is_software_name(&request.client_software_name)
             && is_software_name(&request.client_software_version));
+    if WAIT_FOR_BEATS.contains(&request.client_software_name.as_str()) {
+        call.peer.waits_for_beats.store(true, Ordering::Relaxed);
+    }
     let answer = if named {
         ApiVersionsResponse::default().with_api_keys(SPOKEN.iter().map(api).collect())
     } else {

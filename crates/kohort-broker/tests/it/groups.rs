@@ -11,13 +11,13 @@ use kohort_protocol::messages::offset_commit_request::{
 use kohort_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kohort_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kohort_protocol::messages::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, CreatePartitionsRequest,
-    CreatePartitionsResponse, DeleteGroupsRequest, DeleteGroupsResponse, DeleteTopicsRequest,
-    DeleteTopicsResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId, HeartbeatRequest,
-    HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
-    ListGroupsRequest, ListGroupsResponse, MetadataRequest, MetadataResponse, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, ShareGroupHeartbeatRequest,
-    ShareGroupHeartbeatResponse, SyncGroupRequest, SyncGroupResponse,
+    ApiVersionsRequest, ApiVersionsResponse, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
+    CreatePartitionsRequest, CreatePartitionsResponse, DeleteGroupsRequest, DeleteGroupsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId,
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+    LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, MetadataRequest, MetadataResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse, SyncGroupRequest, SyncGroupResponse,
 };
 
 use crate::wire::{Conn, Node, text, topic};
@@ -261,6 +261,28 @@ async fn a_member_whose_client_looks_for_the_coordinator_is_not() {
         () = asks => unreachable!("it never ends"),
     };
     assert_eq!(answer.error_code, 0, "nobody has left");
+}
+
+/// sarama closes a consumer when its last heartbeat is answered.
+#[tokio::test]
+async fn the_heartbeats_of_a_client_that_waits_for_them_are_not_held() {
+    let node = Node::start(&[]).await;
+    let [(mut one, first), (mut two, second)] = two(&node).await;
+    let name = ApiVersionsRequest::default()
+        .with_client_software_name(text("sarama"))
+        .with_client_software_version(text("1.0"));
+    two.call::<_, ApiVersionsResponse>(18, 3, &name).await;
+    one.send(12, 2, &beat(&first)).await;
+    // Were the other's held, too, the first would be answered before the second of them.
+    for _ in 0..2 {
+        two.send(12, 2, &beat(&second)).await;
+        let answer: HeartbeatResponse = tokio::select! {
+            biased;
+            answer = two.receive(2) => answer,
+            _ = one.receive::<HeartbeatResponse>(2) => panic!("both are held"),
+        };
+        assert_eq!(answer.error_code, 0);
+    }
 }
 
 #[tokio::test]
